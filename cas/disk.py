@@ -1,0 +1,378 @@
+"""Blobs on one machine's disk: small ones in the index, larger ones in a file each."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import time
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+from uuid import uuid4
+
+from cas.digest import Digest
+from cas.disk_files import (
+    Identity,
+    Incoming,
+    blob_path,
+    identity_of,
+    is_loss,
+    place,
+    quarantine,
+    read_checked,
+)
+from cas.disk_index import FILE, INLINE, DiskIndex, Record, digest_of, key_of
+from cas.disk_lane import Lane
+from cas.disk_room import LEASE_STEP, Room
+from cas.environment import Environment, Read
+from cas.store import BlobCorrupt, BlobNotFound, BlobStore, DigestMismatch, StoreFull
+from cas.tree import is_empty
+
+log = logging.getLogger(__name__)
+
+BUFFER_BYTES = 1 << 20  # what is collected before a thread hashes and writes it
+STAT_INLINE = 32  # files to look at before it is worth a thread
+
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class DiskCounters:
+    """What has happened since the store was opened."""
+
+    quarantined: int = 0
+    refused: int = 0
+
+
+class DiskStore(BlobStore):
+    """See docs/storage.md for the layout, and for what a crash can leave behind.
+
+    clock: seconds since 1970, for leases.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        environment: Environment,
+        index: DiskIndex,
+        room: Room,
+        *,
+        threads: ThreadPoolExecutor,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._blobs = folder / "blobs"
+        self._incoming = folder / "incoming"
+        self._quarantine = folder / "quarantine"
+        self._environment = environment
+        self._index = index
+        self._room = room
+        self.limits = room.limits
+        self.counters = DiskCounters()
+        self._threads = threads
+        self._clock = clock
+        self._on_drop: list[Callable[[Digest], object]] = []
+        index.on_drop(self._tell_dropped)
+
+    # What there is
+
+    async def find_missing(self, digests: Iterable[Digest]) -> set[Digest]:
+        now = int(self._clock())
+        wanted = now + int(self.limits.lease_seconds)
+        missing: set[Digest] = set()
+        files: list[Digest] = []
+        short: list[bytes] = []
+        with self._environment.read() as read:
+            for digest in digests:
+                record = self._index.get(read, key := key_of(digest))
+                if record is None:
+                    if not is_empty(digest):
+                        missing.add(digest)
+                    continue
+                if record.kind == FILE:
+                    files.append(digest)
+                if record.until < wanted:
+                    short.append(key)
+        missing |= await self._vanished(files)
+        if short:
+            missing |= await self._lease(short, wanted)
+        return missing
+
+    async def _lease(self, keys: list[bytes], wanted: int) -> set[Digest]:
+        """Hold `keys` until `wanted` and a step longer; return those that have gone."""
+        until = wanted + int(self.limits.lease_seconds / LEASE_STEP)
+
+        def lease(write: Read) -> list[bytes]:
+            return [key for key in keys if not self._index.lease(write, key, until)]
+
+        return {digest_of(key) for key in await self._environment.write(lease)}
+
+    async def _vanished(self, files: list[Digest]) -> set[Digest]:
+        """Return those of `files` that are gone or have another size, and forget them."""
+        if len(files) <= STAT_INLINE:
+            seen = self._identities(files)
+        else:
+            seen = await self._in_thread(lambda: self._identities(files))
+        gone = {
+            digest: identity
+            for digest, identity in zip(files, seen, strict=True)
+            if identity is None or identity[1] != digest.size
+        }
+        for digest, identity in gone.items():
+            reason = "its file is gone" if identity is None else f"its file has {identity[1]} bytes"
+            await self._lost(digest, identity, reason)
+        return set(gone)
+
+    def _identities(self, files: list[Digest]) -> list[Identity]:
+        return [identity_of(self._path(digest)) for digest in files]
+
+    # Reading
+
+    async def read(self, digest: Digest, *, offset: int = 0) -> AsyncIterator[bytes]:
+        if is_empty(digest):
+            return
+        key = key_of(digest)
+        with self._environment.read() as read:
+            record = self._index.get(read, key)
+            data = self._index.data(read, key) if record and record.kind == INLINE else None
+            sums = self._index.sums(read, key) if record and record.kind == FILE else b""
+        if record is None:
+            raise BlobNotFound(digest)
+        self._touch([(key, record)])
+        if record.kind == FILE:
+            async with aclosing(self._read_file(digest, sums, offset)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        elif data is None:
+            await self._lost(digest, None, "its bytes in the index have changed")
+            raise BlobNotFound(digest)
+        elif chunk := data[offset:]:
+            yield chunk
+
+    async def _read_file(self, digest: Digest, sums: bytes, offset: int) -> AsyncGenerator[bytes]:
+        lane = Lane(self._threads)
+        path = self._path(digest)
+        seen = identity_of(path)
+        chunks = read_checked(path, digest.size, sums, offset)
+        begun = False
+        try:
+            while chunk := await lane.run(lambda: next(chunks, b"")):
+                begun = True
+                yield chunk
+        except (OSError, ValueError) as error:
+            if not is_loss(error):
+                raise
+            await self._lost(digest, seen, str(error))
+            raise (BlobCorrupt if begun else BlobNotFound)(digest) from error
+        finally:
+            lane.close(chunks.close)
+
+    async def read_many(self, digests: Collection[Digest]) -> dict[Digest, bytes]:
+        found: dict[Digest, bytes] = {}
+        others: list[Digest] = []
+        touched: list[tuple[bytes, Record]] = []
+        with self._environment.read() as read:
+            for digest in digests:
+                record = self._index.get(read, key := key_of(digest))
+                data = self._index.data(read, key) if record and record.kind == INLINE else None
+                if record is None or data is None:
+                    others.append(digest)
+                    continue
+                touched.append((key, record))
+                found[digest] = data
+        self._touch(touched)
+        return found | await super().read_many(others) if others else found
+
+    def _touch(self, used: list[tuple[bytes, Record]]) -> None:
+        """Hold blobs that were read as long as if they were uploaded now."""
+        until = int(self._clock() + self.limits.upload_lease_seconds)
+        short = until - int(self.limits.upload_lease_seconds / LEASE_STEP)
+        stale = [key for key, record in used if record.until < short]
+        if stale:
+            self._environment.write_soon(
+                lambda write: [self._index.lease(write, key, until) for key in stale]
+            )
+
+    # Writing
+
+    async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
+        if is_empty(digest) or digest not in await self.find_missing([digest]):
+            return
+        if digest.size <= self.limits.inline_bytes:
+            data = await _collected(digest, chunks)
+            if failed := await self.write_many({digest: data}):
+                raise failed[digest]
+            return
+        try:
+            async with self._room.reserved(digest.size):
+                await self._write_file(digest, chunks)
+        except StoreFull:
+            self.counters.refused += 1
+            raise
+
+    async def _write_file(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
+        lane = Lane(self._threads)
+        with _refusals():
+            incoming = Incoming(self._incoming / uuid4().hex, digest.function)
+        try:
+            async with aclosing(_buffered(chunks)) as parts:
+                async for part in parts:
+                    size = incoming.size + sum(map(len, part))
+                    if size > digest.size:
+                        raise DigestMismatch(expected=digest, found=digest._replace(size=size))
+                    with _refusals():
+                        await lane.run(partial(incoming.add_all, part))
+            with _refusals():
+                found = await lane.run(lambda: incoming.finish(durable=self.limits.durable))
+            if found != digest:
+                raise DigestMismatch(expected=digest, found=found)
+            with _refusals():
+                await self._environment.write(lambda write: self._adopt(write, digest, incoming))
+        finally:
+            lane.close(incoming.discard)
+
+    def _adopt(self, write: Read, digest: Digest, incoming: Incoming) -> None:
+        """Move a finished file to its place and enter it, in the writer's thread.
+
+        Evictions unlink in that thread too, so that none can take the new file for an old one.
+        """
+        key = key_of(digest)
+        path = self._path(digest)
+        record = self._index.get(write, key)
+        seen = identity_of(path)
+        if record is not None and record.kind == FILE and seen and seen[1] == digest.size:
+            self._index.lease(write, key, self._upload_until())
+            return
+        if incoming.path.exists():
+            place(incoming.path, Path(path), durable=self.limits.durable)
+        elif seen is None or seen[1] != digest.size:  # else a first attempt has moved it
+            raise FileNotFoundError(errno.ENOENT, "the upload was given up", str(incoming.path))
+        if record is not None:
+            self._index.drop(write, key)
+        self._index.put_file(write, key, bytes(incoming.sums), self._upload_until())
+
+    async def write_many(self, blobs: Mapping[Digest, bytes]) -> dict[Digest, Exception]:
+        missing = await self.find_missing(blobs)
+        small = {
+            digest: blobs[digest] for digest in missing if digest.size <= self.limits.inline_bytes
+        }
+        failed = await super().write_many(
+            {digest: blobs[digest] for digest in missing if digest not in small}
+        )
+        for digest, data in list(small.items()):
+            if (found := Digest.of(data, digest.function)) != digest:
+                failed[digest] = DigestMismatch(expected=digest, found=found)
+                del small[digest]
+        if small:
+            failed |= await self._write_inline(small)
+        return failed
+
+    async def _write_inline(self, small: dict[Digest, bytes]) -> dict[Digest, Exception]:
+        until = self._upload_until()
+
+        def put(write: Read) -> None:
+            for digest, data in small.items():
+                if self._index.get(write, key := key_of(digest)) is None:
+                    self._index.put_inline(write, key, data, until)
+
+        try:
+            async with self._room.reserved(sum(map(len, small.values()))):
+                await self._environment.write(put)
+        except StoreFull as error:
+            self.counters.refused += 1
+            return dict.fromkeys(small, error)
+        return {}
+
+    def _upload_until(self) -> int:
+        return int(self._clock() + self.limits.upload_lease_seconds)
+
+    # What is lost
+
+    def on_drop(self, dropped: Callable[[Digest], object]) -> None:
+        """Call `dropped` with each blob that goes, from any thread, before it is gone."""
+        self._on_drop.append(dropped)
+
+    def _tell_dropped(self, write: Read, key: bytes) -> None:
+        for dropped in self._on_drop:
+            dropped(digest_of(key))
+
+    async def _lost(self, digest: Digest, seen: Identity, reason: str) -> None:
+        """Forget a blob whose bytes are not what was written, and set its file aside."""
+        try:
+            lost = await self._environment.write(lambda write: self._set_aside(write, digest, seen))
+        except StoreFull as error:
+            log.warning("blob %s is lost, %s, and stays in the index: %s", digest, reason, error)
+            return
+        if lost:
+            self.counters.quarantined += 1
+            log.warning("blob %s is lost: %s; the next upload brings it back", digest, reason)
+
+    def _set_aside(self, write: Read, digest: Digest, seen: Identity) -> bool:
+        """Drop `digest` unless it was brought back since it was `seen`."""
+        record = self._index.get(write, key := key_of(digest))
+        if record is None:
+            return False
+        if record.kind == INLINE:
+            if self._index.data(write, key) is not None:
+                return False
+        elif identity_of(path := self._path(digest)) != seen:
+            return False
+        elif seen is not None:
+            quarantine(Path(path), self._quarantine)
+        return self._index.drop(write, key)
+
+    def _path(self, digest: Digest) -> str:
+        return blob_path(self._blobs, digest)
+
+    async def _in_thread(self, call: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Raise StoreFull where the disk refuses what the block does."""
+    try:
+        yield
+    except StoreFull:
+        raise
+    except OSError as error:
+        log.warning("the disk of the store refuses writes: %s", error)
+        reason = error.strerror or error
+        raise StoreFull(f"the disk of the store refuses writes: {reason}") from error
+
+
+async def _collected(digest: Digest, chunks: AsyncIterable[bytes]) -> bytes:
+    """Join `chunks`; raise DigestMismatch as soon as they are more than `digest` has."""
+    data = bytearray()
+    async for chunk in chunks:
+        data += chunk
+        if len(data) > digest.size:
+            raise DigestMismatch(expected=digest, found=digest._replace(size=len(data)))
+    return bytes(data)
+
+
+async def _buffered(chunks: AsyncIterable[bytes]) -> AsyncGenerator[list[bytes]]:
+    """Group `chunks` so that each group is worth a thread's while."""
+    group: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        group.append(chunk)
+        size += len(chunk)
+        if size >= BUFFER_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group

@@ -1,0 +1,141 @@
+"""What a disk store knows of its blobs: which there are, until when each is leased, checksums.
+
+Every method takes the transaction it works in, so that a caller can join several into one.
+docs/storage.md has the layout of each database.
+"""
+
+from __future__ import annotations
+
+import struct
+from binascii import a2b_hex, b2a_hex
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from xxhash import xxh3_64_digest
+
+from cas.digest import Digest, DigestFunction
+from cas.environment import Database, Environment, Read
+
+CHECKSUM_BYTES = 8
+
+_CODES = {DigestFunction.SHA256: b"\x01", DigestFunction.SHA1: b"\x02", DigestFunction.BLAKE3: b"\x09"}  # fmt: skip  # noqa: E501
+_FUNCTIONS = {code[0]: function for function, code in _CODES.items()}
+_RECORD = struct.Struct(">IB")  # leased until (seconds since 1970), kind
+_DUE = struct.Struct(">I")
+_TOTALS = struct.Struct(">QQ")  # blobs, bytes
+INLINE, FILE = 0, 1
+_TOTALS_KEY = b"totals"
+
+Dropped = Callable[[Read, bytes], None]
+
+
+class Record(NamedTuple):
+    """until: when the lease ends, in seconds since 1970. kind: INLINE or FILE."""
+
+    until: int
+    kind: int
+
+
+class Totals(NamedTuple):
+    """What the store holds."""
+
+    blobs: int
+    bytes: int
+
+
+def key_of(digest: Digest) -> bytes:
+    """Return a blob's key: function (1 byte), hash, size (8 bytes, big-endian)."""
+    return _CODES[digest.function] + a2b_hex(digest.hash) + digest.size.to_bytes(8, "big")
+
+
+def digest_of(key: bytes) -> Digest:
+    return Digest(b2a_hex(key[1:-8]).decode(), int.from_bytes(key[-8:], "big"), _FUNCTIONS[key[0]])
+
+
+class DiskIndex:
+    """The databases of a store's blobs, in `environment`."""
+
+    def __init__(self, environment: Environment) -> None:
+        self._blobs: Database = environment.database("blobs")
+        self._data: Database = environment.database("data")
+        self._sums: Database = environment.database("sums")
+        self._due: Database = environment.database("due")
+        self._totals: Database = environment.database("totals")
+        self._on_drop: list[Dropped] = []
+
+    def on_drop(self, dropped: Dropped) -> None:
+        """Call `dropped` with each blob that goes, in the transaction that removes it."""
+        self._on_drop.append(dropped)
+
+    def totals(self, read: Read) -> Totals:
+        packed = read.get(_TOTALS_KEY, db=self._totals)
+        return Totals(*_TOTALS.unpack(packed)) if packed else Totals(0, 0)
+
+    def get(self, read: Read, key: bytes) -> Record | None:
+        packed = read.get(key, db=self._blobs)
+        return Record(*_RECORD.unpack(packed)) if packed else None
+
+    def data(self, read: Read, key: bytes) -> bytes | None:
+        """Return an inline blob; None if it is not there or its bytes have changed."""
+        kept = read.get(key, db=self._data)
+        if kept is None or xxh3_64_digest(data := kept[CHECKSUM_BYTES:]) != kept[:CHECKSUM_BYTES]:
+            return None
+        return data
+
+    def sums(self, read: Read, key: bytes) -> bytes:
+        """Return the checksums of a blob in a file, 8 bytes for each chunk."""
+        return read.get(key, db=self._sums) or b""
+
+    def put_inline(self, write: Read, key: bytes, data: bytes, until: int) -> None:
+        write.put(key, xxh3_64_digest(data) + data, db=self._data)
+        self._put(write, key, Record(until, INLINE))
+
+    def put_file(self, write: Read, key: bytes, sums: bytes, until: int) -> None:
+        write.put(key, sums, db=self._sums)
+        self._put(write, key, Record(until, FILE))
+
+    def _put(self, write: Read, key: bytes, record: Record) -> None:
+        self._count(write, key, 1)
+        write.put(key, _RECORD.pack(*record), db=self._blobs)
+        write.put(_DUE.pack(record.until) + key, b"", db=self._due)
+
+    def lease(self, write: Read, key: bytes, until: int) -> bool:
+        """Hold a blob until `until` at least; return False if it is not there."""
+        record = self.get(write, key)
+        if record is None:
+            return False
+        if record.until < until:
+            write.delete(_DUE.pack(record.until) + key, db=self._due)
+            write.put(_DUE.pack(until) + key, b"", db=self._due)
+            write.put(key, _RECORD.pack(until, record.kind), db=self._blobs)
+        return True
+
+    def drop(self, write: Read, key: bytes) -> bool:
+        """Forget a blob, and all that refers to it; return False if it is not there."""
+        record = self.get(write, key)
+        if record is None:
+            return False
+        write.delete(key, db=self._blobs)
+        write.delete(key, db=self._data if record.kind == INLINE else self._sums)
+        write.delete(_DUE.pack(record.until) + key, db=self._due)
+        self._count(write, key, -1)
+        for dropped in self._on_drop:
+            dropped(write, key)
+        return True
+
+    def due(self, read: Read, now: int) -> Iterator[bytes]:
+        """Yield the keys of blobs whose lease has ended, the earliest first."""
+        with read.cursor(db=self._due) as cursor:
+            for found in cursor.iternext(keys=True, values=False):
+                if _DUE.unpack_from(found)[0] >= now:
+                    return
+                yield found[_DUE.size :]
+
+    def _count(self, write: Read, key: bytes, sign: int) -> None:
+        totals = self.totals(write)
+        size = int.from_bytes(key[-8:], "big")
+        write.put(
+            _TOTALS_KEY,
+            _TOTALS.pack(totals.blobs + sign, totals.bytes + sign * size),
+            db=self._totals,
+        )

@@ -1,0 +1,145 @@
+"""How much a disk store may hold, and what goes when it is full."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cas.digest import Digest
+from cas.disk_files import blob_path
+from cas.disk_index import DiskIndex, Totals, digest_of, key_of
+from cas.environment import Environment, Read
+from cas.store import StoreFull
+
+log = logging.getLogger(__name__)
+
+LEASE_STEP = 24  # a lease is renewed when this part of it has gone, not at every touch
+EVICT_BATCH = 256  # blobs that go in one transaction
+
+
+@dataclass(frozen=True, slots=True)
+class DiskLimits:
+    """Bounds of a disk store; seconds and bytes. re_config.schema.Disk says what each does."""
+
+    max_bytes: int
+    high_water: float = 0.95
+    low_water: float = 0.85
+    lease_seconds: float = 12 * 3600
+    upload_lease_seconds: float = 3600
+    inline_bytes: int = 16 * 1024
+    durable: bool = False
+
+
+@dataclass(slots=True)
+class Evicted:
+    """What went."""
+
+    blobs: int = 0
+    bytes: int = 0
+
+
+class Room:
+    """The room of the store whose files lie below `folder`.
+
+    clock: seconds since 1970, for leases.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        environment: Environment,
+        index: DiskIndex,
+        limits: DiskLimits,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = folder
+        self._environment = environment
+        self._index = index
+        self.limits = limits
+        self.evicted = Evicted()
+        self._clock = clock
+        self._incoming_bytes = 0
+        self._evicting = asyncio.Lock()
+        self._making_room = asyncio.Lock()
+
+    def totals(self) -> Totals:
+        with self._environment.read() as read:
+            return self._index.totals(read)
+
+    @asynccontextmanager
+    async def reserved(self, size: int) -> AsyncIterator[None]:
+        """Keep room for `size` bytes during the block, evicting if need be; raise StoreFull."""
+        if self._held() + size > self.limits.max_bytes:
+            async with self._making_room:  # one at a time, or they count on the same bytes
+                await self._make_room(size)
+        self._incoming_bytes += size
+        try:
+            yield
+        finally:
+            self._incoming_bytes -= size
+
+    async def _make_room(self, size: int) -> None:
+        limit = self.limits.max_bytes
+        if size > limit:
+            raise StoreFull(f"{size} bytes are more than store.max_bytes = {limit}; raise it")
+        while self._held() + size > limit:
+            gone = await self.evict(max(0, limit - self._incoming_bytes - size))
+            if not gone.blobs and self._held() + size > limit:
+                raise StoreFull(
+                    f"no room for {size} bytes: {self._held()} of store.max_bytes = {limit} are "
+                    "in use and nothing else may be evicted now; raise store.max_bytes or lower "
+                    "store.lease_seconds"
+                )
+
+    def _held(self) -> int:
+        return self.totals().bytes + self._incoming_bytes
+
+    async def evict(self, target_bytes: int) -> Evicted:
+        """Drop unleased blobs, those first whose lease ended first, until `target_bytes` are left.
+
+        Returns what went. Results that refer to it are dropped in the same transaction.
+        """
+        gone = Evicted()
+        async with self._evicting:
+            while True:
+                blobs, size = await self._environment.write(
+                    lambda write: self._evict_batch(write, target_bytes)
+                )
+                gone.blobs += blobs
+                gone.bytes += size
+                if blobs < EVICT_BATCH:
+                    break
+        self.evicted.blobs += gone.blobs
+        self.evicted.bytes += gone.bytes
+        if gone.blobs:
+            log.info("evicted %d blobs of %d bytes in all", gone.blobs, gone.bytes)
+        return gone
+
+    def _evict_batch(self, write: Read, target_bytes: int) -> tuple[int, int]:
+        excess = self._index.totals(write).bytes - target_bytes
+        chosen: list[Digest] = []
+        freed = 0
+        for key in self._index.due(write, int(self._clock())):
+            if freed >= excess or len(chosen) == EVICT_BATCH:
+                break
+            chosen.append(digest_of(key))
+            freed += chosen[-1].size
+        for digest in chosen:
+            self._index.drop(write, key_of(digest))
+            with suppress(FileNotFoundError):
+                os.unlink(blob_path(self._folder, digest))  # noqa: PTH108 - half the time of Path
+        return len(chosen), freed
+
+    async def keep(self, *, every_seconds: float = 5) -> None:
+        """Evict down to the low-water mark whenever the high one is passed, for ever."""
+        while True:
+            if self.totals().bytes > self.limits.high_water * self.limits.max_bytes:
+                await self.evict(int(self.limits.low_water * self.limits.max_bytes))
+            await asyncio.sleep(every_seconds)

@@ -1,0 +1,48 @@
+"""Digests, as the protocol writes them."""
+
+from __future__ import annotations
+
+from cas.digest import Digest, DigestFunction, InvalidDigest
+from protos import remote_execution_pb2 as reapi
+
+TO_WIRE = {
+    DigestFunction.SHA256: reapi.DigestFunction.SHA256,
+    DigestFunction.SHA1: reapi.DigestFunction.SHA1,
+    DigestFunction.BLAKE3: reapi.DigestFunction.BLAKE3,
+}
+FROM_WIRE: dict[int, DigestFunction] = {number: function for function, number in TO_WIRE.items()}
+# Functions that resource names and requests may leave out: their hash length tells them apart.
+# Source: remote_execution.proto, service ContentAddressableStorage, and every digest_function.
+INFERRED = frozenset({DigestFunction.SHA256, DigestFunction.SHA1})
+
+
+def function_from(number: int, hash: str, default: DigestFunction) -> DigestFunction:
+    """Settle a request's digest function.
+
+    number: the request's field `digest_function`; 0 where the client left it out.
+    hash: one of the request's hashes, whose length decides where `number` is 0.
+    default: the instance's own function, which wins where several have that length.
+    """
+    if number:
+        try:
+            return FROM_WIRE[number]
+        except KeyError:
+            served = ", ".join(sorted(function.upper() for function in DigestFunction))
+            raise InvalidDigest(
+                f"digest_function {number} is not served here; use one of {served}"
+            ) from None
+    if len(hash) == default.hex_length:
+        return default
+    for function in INFERRED:
+        if len(hash) == function.hex_length:
+            return function
+    return default
+
+
+def digest_from(message: reapi.Digest, function: DigestFunction) -> Digest:
+    """Check and return a digest that came from outside; raise InvalidDigest."""
+    return Digest.parse(message.hash, message.size_bytes, function)
+
+
+def digest_to(digest: Digest) -> reapi.Digest:
+    return reapi.Digest(hash=digest.hash, size_bytes=digest.size)

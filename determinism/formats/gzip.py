@@ -1,0 +1,53 @@
+"""gzip: the time at which a file was compressed."""
+
+from __future__ import annotations
+
+import zlib
+
+MAGIC = b"\x1f\x8b"
+HEADER_BYTES = 10
+DEFLATE = 8
+FHCRC = 0x02  # a checksum of the header, which covers the time
+FEXTRA = 0x04  # BGZF keeps block sizes there; its writers set no time
+RESERVED = 0xE0
+TIME = slice(4, 8)
+
+
+def rewrite(data: bytes, *, begun: float, ended: float) -> bytes:
+    """Zero the time stamp of the first member's header, if it lies between `begun` and `ended`.
+
+    data: a whole gzip file, of one or more members. begun, ended: seconds since 1970; the time
+    has a grain of one second. Returns bytes of the same length, which decompress to the same
+    contents: the time is in no checksum unless FHCRC is set, and such files are left as they are.
+    Raises ValueError if `data` is not wholly a gzip file.
+
+    Source: RFC 1952, section 2.3.1: MTIME is bytes 4 to 7, little-endian; 0 is "no time stamp".
+    """
+    if len(data) < HEADER_BYTES or data[:2] != MAGIC or data[2] != DEFLATE:
+        raise ValueError("not a gzip header")
+    if data[3] & RESERVED:
+        raise ValueError("a reserved flag is set")
+    time = int.from_bytes(data[TIME], "little")
+    if data[3] & (FHCRC | FEXTRA) or not int(begun) <= time <= ended:
+        return data
+    _check_members(data)
+    return data[: TIME.start] + bytes(4) + data[TIME.stop :]
+
+
+def _check_members(data: bytes) -> None:
+    """Raise ValueError unless `data` is nothing but members that decompress with their checksum.
+
+    At most 1 MiB is held at a time, whatever the members claim.
+    """
+    rest = memoryview(data)
+    while rest:
+        member = zlib.decompressobj(wbits=31)
+        try:
+            member.decompress(rest, 1 << 20)
+            while not member.eof:
+                if not member.unconsumed_tail:
+                    raise ValueError("the last member is cut short")
+                member.decompress(member.unconsumed_tail, 1 << 20)
+        except zlib.error as error:
+            raise ValueError(str(error)) from None
+        rest = memoryview(member.unused_data)

@@ -1,0 +1,77 @@
+"""What of a result is compared, and how two of them differ."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import NamedTuple
+
+from protos import remote_execution_pb2 as reapi
+
+
+class Difference(NamedTuple):
+    """One thing that two results of an action do not share.
+
+    where: an output's path, `stdout`, `stderr` or `exit code`. first, then: what each has there,
+    empty where it has nothing.
+    """
+
+    where: str
+    first: str
+    then: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.first or 'absent'} -> {self.then or 'absent'}"
+
+
+class Outcome(NamedTuple):
+    """A result without what may differ from run to run: times, worker, inlined copies.
+
+    outputs: by path, what is there. streams: stdout and stderr, and the exit code.
+    """
+
+    outputs: dict[str, str]
+    streams: dict[str, str]
+
+    def differences(self, other: Outcome) -> list[Difference]:
+        """Return how `other`, a later outcome, differs; outputs first, each kind by name."""
+        return [
+            Difference(where, first.get(where, ""), then.get(where, ""))
+            for first, then in ((self.outputs, other.outputs), (self.streams, other.streams))
+            for where in sorted(first.keys() | then.keys())
+            if first.get(where) != then.get(where)
+        ]
+
+
+def outcome_of(result: reapi.ActionResult) -> Outcome:
+    outputs: dict[str, str] = {}
+    for file in result.output_files:
+        executable = " executable" if file.is_executable else ""
+        outputs[file.path] = f"{file.digest.hash}/{file.digest.size_bytes}{executable}"
+    for directory in result.output_directories:
+        named = (
+            directory.tree_digest
+            if directory.HasField("tree_digest")
+            else directory.root_directory_digest
+        )
+        outputs[directory.path] = f"tree {named.hash}/{named.size_bytes}"
+    for links in (
+        result.output_symlinks,
+        result.output_file_symlinks,
+        result.output_directory_symlinks,
+    ):
+        outputs |= {link.path: f"symlink to {link.target}" for link in links}
+    return Outcome(
+        outputs,
+        {
+            "stdout": _stream(result.stdout_raw, result.stdout_digest),
+            "stderr": _stream(result.stderr_raw, result.stderr_digest),
+            "exit code": str(result.exit_code),
+        },
+    )
+
+
+def _stream(raw: bytes, digest: reapi.Digest) -> str:
+    """Name a stream's contents, however they are given: an action has one digest function."""
+    if digest.hash:
+        return f"{digest.hash}/{digest.size_bytes}" if digest.size_bytes else ""
+    return f"{sha256(raw).hexdigest()}/{len(raw)}" if raw else ""

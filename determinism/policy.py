@@ -1,0 +1,76 @@
+"""What becomes of a new result: the policy of pinning, as a decision without effects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from action_cache.mode import Mode
+from action_cache.results import Kept, Pin, Slot
+from determinism.outcome import Difference, outcome_of
+
+
+class Verdict(StrEnum):
+    """How a result relates to the one that is pinned."""
+
+    UNPINNED = "unpinned"
+    """Nothing is compared for it."""
+    FIRST = "first"
+    """There was no pin; it is the pin now."""
+    AGREED = "agreed"
+    """The same as the pin."""
+    CONFLICT = "conflict"
+    """Not the same; the pin stays."""
+    SUPERSEDED = "superseded"
+    """Not the same, and blobs of the pin are gone; it is the pin now, which is a loss."""
+    REPLACED = "replaced"
+    """Somebody with the right to asked for it to become the pin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is kept from now on, what the caller is answered, and how the two results differ."""
+
+    verdict: Verdict
+    slot: Slot
+    answer: Kept
+    differences: tuple[Difference, ...] = ()
+
+
+def decide(slot: Slot, new: Kept, *, mode: Mode, replace: bool, now: float) -> Decision:
+    """Settle what `new`, a successful result, does to `slot`.
+
+    now: seconds since 1970. Source: the policy in docs/architecture.md.
+    """
+    if mode is Mode.OFF:
+        return Decision(Verdict.UNPINNED, Slot(new, slot.pin, intact=slot.intact), new)
+    pin = slot.pin
+    if pin is None:
+        first = Pin(new, first_seen=now, last_seen=now)
+        return Decision(Verdict.FIRST, Slot(new, first, intact=True), new)
+    differences = tuple(outcome_of(pin.kept.result).differences(outcome_of(new.result)))
+    if not differences:
+        # The pinned result is answered again, with what it says of its first run.
+        return Decision(Verdict.AGREED, Slot(pin.kept, pin.agreed(now), intact=True), pin.kept)
+    if replace:
+        return _renewed(Verdict.REPLACED, pin, new, differences, now)
+    if not slot.intact:
+        return _renewed(Verdict.SUPERSEDED, pin, new, differences, now)
+    answer = new if mode is Mode.OBSERVE else pin.kept
+    after = Slot(answer, pin.contradicted(now), intact=True)
+    return Decision(Verdict.CONFLICT, after, answer, differences)
+
+
+def _renewed(
+    verdict: Verdict, pin: Pin, new: Kept, differences: tuple[Difference, ...], now: float
+) -> Decision:
+    renewed = Pin(
+        new,
+        first_seen=now,
+        last_seen=now,
+        revision=pin.revision + 1,
+        agreements=pin.agreements,
+        conflicts=pin.conflicts + (verdict is Verdict.SUPERSEDED),
+        losses=pin.losses + (verdict is Verdict.SUPERSEDED),
+    )
+    return Decision(verdict, Slot(new, renewed, intact=True), new, differences)
