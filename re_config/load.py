@@ -1,0 +1,178 @@
+"""From a TOML file to a Config, or to one line that says what is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from re_config import shape
+from re_config.schema import MIB, Config, Disk
+
+# A client cuts its batches by the sizes of blobs alone; digests and framing come on top.
+BATCH_HEADROOM_BYTES = MIB
+# Buck2 stops reading messages of these services at 4 MiB, outputs and metadata included.
+# Source: tonic's default for decoding.
+MAX_INLINE_BYTES = 3 * MIB
+MAX_PORT = 65535
+# Source: remote_execution.proto, service ContentAddressableStorage, on resource names.
+RESERVED_SEGMENTS = frozenset(
+    {"blobs", "uploads", "actions", "actionResults", "operations", "capabilities",
+     "compressed-blobs"}
+)  # fmt: skip
+
+_PLACE = re.compile(r" - at `(?P<path>[^`]*)`$")
+_UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
+
+
+class InvalidConfig(ValueError):
+    """The configuration cannot be used. The message names the file, the field, and the way out."""
+
+
+def load(path: Path | None, *, server: Mapping[str, str] | None = None) -> Config:
+    """Read the configuration at `path`; the defaults where it is None. Raises InvalidConfig.
+
+    server: fields of the table `server` that win over the file's.
+    """
+    if path is None:
+        return parse("", "defaults", server=server)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8: {error}"
+        raise InvalidConfig(f"{path}: {reason}") from None
+    return parse(text, str(path), server=server)
+
+
+def parse(text: str, name: str, *, server: Mapping[str, str] | None = None) -> Config:
+    """Read a configuration from `text`; raise InvalidConfig, which starts with `name`."""
+    try:
+        values = tomllib.loads(text)
+        if server and isinstance(table := values.setdefault("server", {}), dict):
+            table.update(server)
+        config = msgspec.convert(values, Config)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidConfig(f"{name}: not TOML: {error}") from None
+    except msgspec.ValidationError as error:
+        raise InvalidConfig(f"{name}: {error}{_way_out(str(error))}") from None
+    fault = next(_faults(config), None)
+    if fault is not None:
+        raise InvalidConfig(f"{name}: {fault}")
+    return config
+
+
+def expanded(path: str) -> Path:
+    """Return a path of the configuration with `~` replaced by the home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InvalidConfig(
+            f"{path}: there is no home folder for `~`: write the path out"
+        ) from None
+
+
+def _way_out(message: str) -> str:
+    """Say what is allowed where `message` says only what is not."""
+    place = _PLACE.search(message)
+    path = place["path"] if place else "$"
+    if unknown := _UNKNOWN.search(message):
+        kind = shape.at(path)
+        names = (
+            [name for one in shape.structs(kind) for name in shape.field_names(one)] if kind else []
+        )
+        near = difflib.get_close_matches(unknown["name"], names, n=1)
+        return f"; did you mean `{near[0]}`?" if near else f"; it may have: {', '.join(names)}"
+    if "required field `kind`" in message or path.endswith(".kind"):
+        kind = shape.at(path.removesuffix(".kind"))
+        tags = [f'"{one.tag}"' for one in shape.structs(kind)] if kind else []
+        return f"; `kind` is {' or '.join(tags)}"
+    if kind := shape.at(path):
+        return f"; it is: {shape.words(kind)}"
+    return ""
+
+
+def _faults(config: Config) -> Iterator[str]:
+    """Yield what the types of single fields cannot say."""
+    yield from _server_faults(config)
+    yield from _store_faults(config)
+    usual, most = config.execution.default_timeout_seconds, config.execution.max_timeout_seconds
+    if usual > most:
+        yield (
+            f"`$.execution.default_timeout_seconds` is {usual:g}: it must be at most "
+            f"`max_timeout_seconds`, {most:g}"
+        )
+    for name in config.instances:
+        segments = name.split("/") if name else []
+        for segment in segments:
+            if not segment or segment in RESERVED_SEGMENTS:
+                yield (
+                    f'`$.instances` has the name "{name}": its segments must not be empty nor one '
+                    f"of {', '.join(sorted(RESERVED_SEGMENTS))}"
+                )
+
+
+def _server_faults(config: Config) -> Iterator[str]:
+    server = config.server
+    for field, address in (("listen", server.listen), ("web", server.web)):
+        host, port = split_address(address)
+        if port > MAX_PORT:
+            yield f"`$.server.{field}` is {address}: a port is at most {MAX_PORT}"
+        if not is_loopback(host) and not server.allow_insecure_listen:
+            yield (
+                f"`$.server.{field}` is {address}, which other machines can reach, and nothing is "
+                "encrypted or authenticated: whoever reaches it can read and write everything and "
+                "run commands. Listen on 127.0.0.1, or set `server.allow_insecure_listen = true` "
+                "if the network is trusted"
+            )
+    if server.listen == server.web and split_address(server.web)[1]:
+        yield f"`$.server.web` is {server.web}, which `$.server.listen` takes already"
+    room = server.max_message_bytes - BATCH_HEADROOM_BYTES
+    if server.max_batch_bytes > room:
+        yield (
+            f"`$.server.max_batch_bytes` is {server.max_batch_bytes}: it must be at most "
+            f"`max_message_bytes` less {BATCH_HEADROOM_BYTES} for digests and framing, {room}"
+        )
+    if server.max_inline_bytes > MAX_INLINE_BYTES:
+        yield (
+            f"`$.server.max_inline_bytes` is {server.max_inline_bytes}: it must be at most "
+            f"{MAX_INLINE_BYTES}, since clients refuse replies of over 4 MiB"
+        )
+
+
+def _store_faults(config: Config) -> Iterator[str]:
+    store = config.store
+    if store.low_water >= store.high_water:
+        yield (
+            f"`$.store.low_water` is {store.low_water:g}: it must be less than `high_water`, "
+            f"{store.high_water:g}"
+        )
+    least = min(store.max_bytes, Disk().index_bytes)
+    if store.inline_bytes and store.index_bytes < least:
+        yield (
+            f"`$.store.index_bytes` is {store.index_bytes}: blobs up to `inline_bytes` live in the "
+            f"index, so with this `max_bytes` it must be at least {least} (it reserves address "
+            "space, not disk), or `inline_bytes` be 0"
+        )
+    if store.path and expanded(store.path) == expanded(config.worker.path):
+        yield f"`$.worker.path` is {config.worker.path}, which `$.store.path` takes already"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Split HOST:PORT; brackets around an IPv6 host are taken off."""
+    host, _, port = address.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach `host`. Other names than localhost are not asked."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

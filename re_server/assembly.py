@@ -1,0 +1,181 @@
+"""The parts of a server, put together from a configuration."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from action_cache.cache import ActionCache
+from action_cache.disk import DiskResults
+from cas.disk_open import OpenStore
+from cas.disk_room import LEASE_STEP
+from cas.names import Presence
+from cas.tree import TreeLimits
+from determinism.judge import Judge
+from re_config.schema import Config, Execution, Limits
+from re_server.action_cache_service import ActionCacheService
+from re_server.admin_service import AdminService
+from re_server.bytestream_service import ByteStreamService
+from re_server.capabilities_service import CapabilitiesService
+from re_server.cas_service import CasService
+from re_server.execution_service import ExecutionService
+from re_server.hits import Hits
+from re_server.instances import Instances
+from re_server.metrics import CallMetrics, ExecutionMetrics, StateCollector
+from re_server.open_writes import OpenWrites
+from re_server.operations_service import OperationsService
+from re_server.settlement import Settlement
+from re_server.workers_service import WorkersService
+from scheduler.dispatch import Dispatcher
+from scheduler.limits import Limits as SchedulerLimits
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionServices:
+    """What is served where actions are executed."""
+
+    execution: ExecutionService
+    operations: OperationsService
+    workers: WorkersService
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a server is made of.
+
+    dispatcher, executing: None where the server is a cache alone. stopping: set when it begins to
+    stop. drained: set when no action runs any more, and workers may go.
+    """
+
+    capabilities: CapabilitiesService
+    cas: CasService
+    byte_stream: ByteStreamService
+    action_cache: ActionCacheService
+    admin: AdminService
+    executing: ExecutionServices | None
+    dispatcher: Dispatcher | None
+    calls: CallMetrics
+    stopping: asyncio.Event
+    drained: asyncio.Event
+
+
+@asynccontextmanager
+async def assembled(
+    config: Config, store: OpenStore, registry: CollectorRegistry
+) -> AsyncIterator[Parts]:
+    """Put a server together over an open store; its scheduler runs during the block."""
+    instances = Instances(config.instances, config.default)
+    limits = tree_limits(config.limits)
+    results = DiskResults(store.environment, store.index)
+    judge = Judge(results)
+    cache = ActionCache(results, store.blobs)
+    # A lease is a step longer than it was promised, and so long may it be remembered.
+    remembered_seconds = config.store.lease_seconds / LEASE_STEP
+    presence, hits = Presence(seconds=remembered_seconds), Hits(seconds=remembered_seconds)
+    store.blobs.on_drop(presence.forget)
+    store.blobs.on_drop(hits.forget_all)
+    writes = OpenWrites(store.blobs, max_open=config.server.max_open_writes)
+    executions = ExecutionMetrics(registry)
+    settlement = Settlement(store.blobs, judge, hits, limits, counted=executions.counted)
+    dispatcher = None
+    if config.execution.enabled:
+        dispatcher = Dispatcher(
+            settle=settlement.settle,
+            limits=scheduler_limits(config.execution),
+            on_start=executions.started,
+        )
+    registry.register(
+        StateCollector(
+            blobs=store.blobs,
+            room=store.room,
+            cache=cache,
+            judge=judge,
+            count_pins=results.count_pins,
+            writes=writes,
+            dispatcher=dispatcher,
+            label=executions.label,
+        )
+    )
+    drained = asyncio.Event()
+    executing = None
+    if dispatcher is not None:
+        executing = ExecutionServices(
+            ExecutionService(
+                instances,
+                store.blobs,
+                cache,
+                dispatcher,
+                config.execution,
+                max_message_bytes=config.limits.message_blob_bytes,
+            ),
+            OperationsService(dispatcher),
+            WorkersService(dispatcher, drained),
+        )
+    parts = Parts(
+        capabilities=CapabilitiesService(
+            instances, config.server.max_batch_bytes, executes=dispatcher is not None
+        ),
+        cas=CasService(
+            instances,
+            store.blobs,
+            presence,
+            remembered_bytes=config.store.inline_bytes,
+            max_batch_bytes=config.server.max_batch_bytes,
+            limits=limits,
+        ),
+        byte_stream=ByteStreamService(instances, store.blobs, writes),
+        action_cache=ActionCacheService(
+            instances,
+            store.blobs,
+            cache,
+            judge,
+            hits,
+            remembered_bytes=config.store.inline_bytes,
+            max_inline_bytes=config.server.max_inline_bytes,
+            max_message_bytes=config.limits.message_blob_bytes,
+            limits=limits,
+        ),
+        admin=AdminService(
+            instances,
+            blobs=store.blobs,
+            room=store.room,
+            results=results,
+            judge=judge,
+            dispatcher=dispatcher,
+        ),
+        executing=executing,
+        dispatcher=dispatcher,
+        calls=CallMetrics(registry),
+        stopping=asyncio.Event(),
+        drained=drained,
+    )
+    async with writes.closing():
+        if dispatcher is None:
+            yield parts
+        else:
+            async with dispatcher.running():
+                yield parts
+
+
+def tree_limits(limits: Limits) -> TreeLimits:
+    return TreeLimits(
+        depth=limits.tree_depth,
+        directories=limits.tree_directories,
+        nodes=limits.tree_entries,
+        paths=limits.tree_paths,
+    )
+
+
+def scheduler_limits(execution: Execution) -> SchedulerLimits:
+    return SchedulerLimits(
+        max_queued=execution.max_queued,
+        max_attempts=execution.max_attempts,
+        keep_finished_seconds=execution.keep_finished_seconds,
+        max_finished=execution.max_finished,
+        abandoned_seconds=execution.abandoned_seconds,
+        no_worker_seconds=execution.no_worker_seconds,
+    )

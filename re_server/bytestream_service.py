@@ -1,0 +1,201 @@
+"""The ByteStream service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import aclosing
+
+from cas.digest import Digest
+from cas.store import BlobStore
+from protos import bytestream_pb2, bytestream_pb2_grpc
+from re_client.status import NotServed, OutOfRange, Refused, Unserved
+from re_server.compression import compressed
+from re_server.instances import Instances
+from re_server.open_writes import OpenWrite, OpenWrites
+from re_server.resource_name import IDENTITY, Resource, parse_read, parse_write
+from re_server.rpc import Context
+
+COMPRESSED_SIZE = -1  # committed_size of a compressed upload that ended early
+_DATA = b"\x52"  # tag of ReadResponse.data, field 10
+
+
+class Unfinished(Refused):
+    """The client ended the stream and not the upload, which it may come back to."""
+
+
+class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
+    """google.bytestream.ByteStream, for blobs as they are and compressed with zstd."""
+
+    raw_methods = frozenset({"Read"})
+
+    def __init__(self, instances: Instances, blobs: BlobStore, writes: OpenWrites) -> None:
+        self._instances = instances
+        self._blobs = blobs
+        self._writes = writes
+
+    async def Read(self, request: bytes, context: Context) -> AsyncIterator[bytes]:  # type: ignore[override]  # raw: a message would copy each chunk twice
+        """Send a blob's bytes from read_offset on, read_limit of them at most.
+
+        Source: bytestream.proto, ReadRequest; remote_execution.proto, service
+        ContentAddressableStorage, on compressed reads.
+        """
+        parsed = bytestream_pb2.ReadRequest.FromString(request)
+        resource = parse_read(parsed.resource_name, self._instances)
+        digest, offset, limit = resource.digest, parsed.read_offset, parsed.read_limit
+        if not 0 <= offset <= digest.size:
+            raise OutOfRange(f"read_offset {offset}: the blob has {digest.size} bytes")
+        if limit < 0:
+            raise Refused(f"read_limit {limit}: must be 0 or more")
+        if resource.compressor != IDENTITY and limit:
+            raise Refused(f"read_limit {limit}: must be 0 for a compressed blob")
+        chunks = self._blobs.read(digest, offset=offset)
+        if resource.compressor != IDENTITY:
+            chunks = compressed(chunks)
+        elif limit:
+            chunks = _limited(chunks, limit)
+        async for chunk in chunks:
+            yield _read_response(chunk)
+
+    async def Write(
+        self, requests: AsyncIterable[bytestream_pb2.WriteRequest], context: Context
+    ) -> bytestream_pb2.WriteResponse:
+        """Take a blob in; end at once where it is there already.
+
+        Source: bytestream.proto, WriteRequest; remote_execution.proto, service
+        ContentAddressableStorage, on uploads of blobs that exist.
+        """
+        messages = aiter(requests)
+        first = await anext(messages, None)
+        if first is None:
+            raise Refused("the stream ended before its first message")
+        name = first.resource_name
+        resource = parse_write(name, self._instances)
+        if await self._is_there(resource.digest):
+            return _committed(resource, resource.digest.size)
+        if first.finish_write and not first.write_offset and resource.compressor == IDENTITY:
+            await _end(messages)
+            await self._blobs.write_all(first.data, resource.digest)
+            return _committed(resource, resource.digest.size)
+        write = self._opened(name, resource, first.write_offset)
+        sent = await self._received(name, write, first, messages)
+        if sent is None:  # the store wanted no more of it
+            sent = COMPRESSED_SIZE if resource.compressor != IDENTITY else resource.digest.size
+        try:
+            await write.finish()
+        finally:
+            self._writes.close(name, write)
+        return bytestream_pb2.WriteResponse(committed_size=sent)
+
+    async def _received(
+        self,
+        name: str,
+        write: OpenWrite,
+        first: bytestream_pb2.WriteRequest,
+        messages: AsyncIterator[bytestream_pb2.WriteRequest],
+    ) -> int | None:
+        """Receive one connection's part of an upload, which stays open if the connection breaks."""
+        me = write.holder = object()
+        try:
+            return await _receive(name, write, me, first, messages)
+        except Unfinished:
+            raise
+        except ValueError:
+            self._writes.close(name, write)
+            raise
+        finally:
+            if write.holder is me:
+                write.holder = None
+
+    async def QueryWriteStatus(
+        self, request: bytestream_pb2.QueryWriteStatusRequest, context: Context
+    ) -> bytestream_pb2.QueryWriteStatusResponse:
+        resource = parse_write(request.resource_name, self._instances)
+        if await self._is_there(resource.digest):
+            return bytestream_pb2.QueryWriteStatusResponse(
+                committed_size=resource.digest.size, complete=True
+            )
+        write = self._writes.find(request.resource_name)
+        if write is None:
+            raise NotServed(f"resource_name {request.resource_name!r}: no such upload is open")
+        return bytestream_pb2.QueryWriteStatusResponse(committed_size=write.received)
+
+    async def _is_there(self, digest: Digest) -> bool:
+        return not await self._blobs.find_missing([digest])
+
+    def _opened(self, name: str, resource: Resource, offset: int) -> OpenWrite:
+        """Return the upload that a first message at `offset` goes on with, or begins."""
+        known = self._writes.find(name)
+        if offset == 0:
+            return self._writes.begin(name, resource)
+        if known is None or known.received != offset:
+            at = known.received if known else 0
+            raise Refused(f"write_offset {offset}: this upload has {at} bytes; go on there")
+        known.resume()
+        return known
+
+
+async def _receive(
+    name: str,
+    write: OpenWrite,
+    me: object,
+    first: bytestream_pb2.WriteRequest,
+    messages: AsyncIterator[bytestream_pb2.WriteRequest],
+) -> int | None:
+    """Add all that a connection sends; return the committed size, None where it ended early.
+
+    Raises Refused where a message does not follow the one before it, Unfinished where the stream
+    ends before the upload does.
+    """
+    expected = first.write_offset
+    message: bytestream_pb2.WriteRequest | None = first
+    while message is not None and not write.ended:
+        if write.holder is not me:
+            raise Unserved(f"resource_name {name!r}: another connection goes on with this upload")
+        _check(message, name, expected)
+        await write.add(message.data)
+        expected += len(message.data)
+        if message.finish_write:
+            await _end(messages)
+            return expected
+        message = await anext(messages, None)
+    if write.ended:
+        return None
+    raise Unfinished(
+        f"the stream ended without finish_write; the upload stays open at {write.received} bytes"
+    )
+
+
+def _check(message: bytestream_pb2.WriteRequest, name: str, expected: int) -> None:
+    if message.resource_name not in {"", name}:
+        raise Refused(f"resource_name {message.resource_name!r}: the stream began with {name!r}")
+    if message.write_offset != expected:
+        raise Refused(f"write_offset {message.write_offset}: expected {expected}")
+
+
+async def _end(messages: AsyncIterator[bytestream_pb2.WriteRequest]) -> None:
+    if await anext(messages, None) is not None:
+        raise Refused("a message came after finish_write")
+
+
+def _committed(resource: Resource, size: int) -> bytestream_pb2.WriteResponse:
+    early = size if resource.compressor == IDENTITY else COMPRESSED_SIZE
+    return bytestream_pb2.WriteResponse(committed_size=early)
+
+
+async def _limited(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
+    async with aclosing(chunks) as source:  # type: ignore[type-var]  # stores' are generators
+        async for chunk in source:
+            yield chunk[:limit]
+            limit -= len(chunk)
+            if limit <= 0:
+                return
+
+
+def _read_response(chunk: bytes) -> bytes:
+    """Serialise a ReadResponse."""
+    size, length = len(chunk), bytearray()
+    while size > 0x7F:  # noqa: PLR2004 - 7 bits a byte
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    length.append(size)
+    return b"".join((_DATA, length, chunk))

@@ -1,0 +1,60 @@
+"""The Capabilities service: what this server does, and no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cas.digest import DigestFunction
+from cas.wire import TO_WIRE
+from protos import remote_execution_pb2 as reapi, remote_execution_pb2_grpc, semver_pb2
+from re_server.instances import Instances
+from re_server.rpc import Context
+
+
+@dataclass(frozen=True, slots=True)
+class CapabilitiesService(remote_execution_pb2_grpc.CapabilitiesServicer):
+    """build.bazel.remote.execution.v2.Capabilities.
+
+    max_batch_bytes: as announced; clients cut their batches by it.
+    executes: whether the Execution service is served too.
+    """
+
+    instances: Instances
+    max_batch_bytes: int
+    executes: bool
+
+    async def GetCapabilities(
+        self, request: reapi.GetCapabilitiesRequest, context: Context
+    ) -> reapi.ServerCapabilities:
+        default = self.instances.find(request.instance_name).digest_function
+        # The instance's own function first: clients that take the first one then agree with it.
+        functions = [default, *sorted(set(DigestFunction) - {default})]
+        capabilities = reapi.ServerCapabilities(
+            cache_capabilities=reapi.CacheCapabilities(
+                digest_functions=[TO_WIRE[function] for function in functions],
+                action_cache_update_capabilities=reapi.ActionCacheUpdateCapabilities(
+                    update_enabled=True
+                ),
+                max_batch_total_size_bytes=self.max_batch_bytes,
+                symlink_absolute_path_strategy=reapi.SymlinkAbsolutePathStrategy.ALLOWED,
+                supported_compressors=[reapi.Compressor.ZSTD],
+            ),
+            low_api_version=semver_pb2.SemVer(major=2, minor=0),
+            high_api_version=semver_pb2.SemVer(major=2, minor=11),
+        )
+        if self.executes:
+            capabilities.execution_capabilities.CopyFrom(
+                reapi.ExecutionCapabilities(
+                    digest_function=TO_WIRE[default],
+                    digest_functions=[TO_WIRE[function] for function in functions],
+                    exec_enabled=True,
+                    execution_priority_capabilities=reapi.PriorityCapabilities(
+                        priorities=[
+                            reapi.PriorityCapabilities.PriorityRange(
+                                min_priority=-(1 << 31), max_priority=(1 << 31) - 1
+                            )
+                        ]
+                    ),
+                )
+            )
+        return capabilities

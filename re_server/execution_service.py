@@ -1,0 +1,159 @@
+"""The Execution service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from google.longrunning import operations_pb2
+from google.protobuf.message import DecodeError
+
+from action_cache.cache import ActionCache
+from action_cache.results import ActionKey
+from cas.store import BlobStore
+from protos import remote_execution_pb2 as reapi, remote_execution_pb2_grpc
+from re_client.status import NotServed, Overloaded, Refused
+from re_config.schema import Execution as Settings, Instance
+from re_server.action_cache_service import asked_to_replace
+from re_server.actions import LoadedAction, load_action
+from re_server.instances import Instances
+from re_server.operations import operation_message
+from re_server.rpc import Context
+from re_server.settlement import Execution
+from scheduler.dispatch import Dispatcher
+from scheduler.operation import Operation
+from scheduler.queue import Draining, QueueFull
+from scheduler.register import OperationNotFound
+
+METADATA_HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin"
+
+
+class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
+    """build.bazel.remote.execution.v2.Execution.
+
+    max_message_bytes: bound on an Action and a Command.
+    """
+
+    def __init__(
+        self,
+        instances: Instances,
+        blobs: BlobStore,
+        cache: ActionCache,
+        dispatcher: Dispatcher,
+        settings: Settings,
+        *,
+        max_message_bytes: int,
+    ) -> None:
+        self._instances = instances
+        self._blobs = blobs
+        self._cache = cache
+        self._dispatcher = dispatcher
+        self._settings = settings
+        self._max_message_bytes = max_message_bytes
+
+    async def Execute(
+        self, request: reapi.ExecuteRequest, context: Context
+    ) -> AsyncIterator[operations_pb2.Operation]:
+        digest = self._instances.digest(
+            request.instance_name,
+            request.digest_function,
+            request.action_digest,
+            field="action_digest",
+        )
+        instance = self._instances.find(request.instance_name)
+        replace = asked_to_replace(context, instance)
+        loaded = await load_action(self._blobs, digest, max_bytes=self._max_message_bytes)
+        mode = loaded.mode or instance.determinism
+        execution = Execution(
+            instance=request.instance_name,
+            action=digest,
+            platform=loaded.platform,
+            priority=request.execution_policy.priority,
+            invocation=_invocation(context),
+            input_root=loaded.input_root,
+            timeout_seconds=self._timeout(loaded.action),
+            canonicalise=mode.canonicalises,
+            mergeable=not loaded.action.do_not_cache,
+            fresh=request.skip_cache_lookup or replace,
+            mode=mode,
+            replace=replace,
+        )
+        operation = await self._begun(execution, loaded, instance)
+        async for message in self._told(operation):
+            yield message
+
+    async def WaitExecution(
+        self, request: reapi.WaitExecutionRequest, context: Context
+    ) -> AsyncIterator[operations_pb2.Operation]:
+        """Tell the current state at once, then as Execute does.
+
+        Source: remote_execution.proto, Execution.WaitExecution: NOT_FOUND makes clients execute
+        again.
+        """
+        try:
+            operation = self._dispatcher.find(request.name)
+        except OperationNotFound as error:
+            raise NotServed(str(error)) from None
+        async for message in self._told(operation):
+            yield message
+
+    async def _begun(
+        self, execution: Execution, loaded: LoadedAction, instance: Instance
+    ) -> Operation:
+        """Answer from the cache, or have the action run."""
+        if loaded.input_root is None:
+            raise Refused(f"Action {execution.action} has no input_root_digest")
+        if not execution.fresh and execution.mergeable:
+            kept = await self._cache.get(ActionKey(execution.instance, execution.action))
+            if kept is not None:
+                response = reapi.ExecuteResponse(result=kept.result, cached_result=True)
+                return self._dispatcher.completed(execution, response)
+        try:
+            return self._dispatcher.execute(execution)
+        except QueueFull as error:
+            raise Overloaded(str(error)) from None
+        except Draining as error:
+            raise ConnectionError(str(error)) from None
+
+    async def _told(self, operation: Operation) -> AsyncIterator[operations_pb2.Operation]:
+        """Yield each state as it comes, and the current one again when nothing has changed."""
+        async with operation.watch() as states:
+            ended = False
+            while not ended:
+                try:
+                    async with asyncio.timeout(self._settings.heartbeat_seconds):
+                        state = await anext(states)
+                except TimeoutError:
+                    state = operation.state
+                ended = state.done
+                yield operation_message(operation, state)
+
+    def _timeout(self, action: reapi.Action) -> float:
+        """Settle how long the action may run.
+
+        Source: remote_execution.proto, Action.timeout: more than the server allows is refused.
+        """
+        if not action.HasField("timeout"):
+            return self._settings.default_timeout_seconds
+        seconds = action.timeout.seconds + action.timeout.nanos / 1e9
+        longest = self._settings.max_timeout_seconds
+        if not 0 <= seconds <= longest:
+            raise Refused(
+                f"Action.timeout is {seconds} s: must be from 0 to "
+                f"execution.max_timeout_seconds = {longest}"
+            )
+        return seconds or self._settings.default_timeout_seconds
+
+
+def _invocation(context: Context) -> str:
+    """Return the client's tool_invocation_id, if it says one that can be read.
+
+    Source: remote_execution.proto, message RequestMetadata: never required.
+    """
+    for name, value in context.invocation_metadata() or ():
+        if name == METADATA_HEADER and isinstance(value, bytes):
+            try:
+                return reapi.RequestMetadata.FromString(value).tool_invocation_id
+            except DecodeError:
+                return ""
+    return ""

@@ -1,0 +1,88 @@
+"""Resource names of ByteStream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cas.digest import Digest, DigestFunction, InvalidDigest
+from cas.wire import FROM_WIRE, INFERRED
+from re_client.status import Refused
+from re_server.instances import Instances
+
+IDENTITY = "identity"
+COMPRESSORS = frozenset({IDENTITY, "zstd"})
+_NAMED = {str(function): function for function in FROM_WIRE.values()}
+_READ_FORM = (
+    "{instance_name}/blobs/{hash}/{size} or {instance_name}/compressed-blobs/zstd/{hash}/{size}"
+)
+_WRITE_FORM = (
+    "{instance_name}/uploads/{uuid}/blobs/{hash}/{size} or "
+    "{instance_name}/uploads/{uuid}/compressed-blobs/zstd/{hash}/{size}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What a resource name says.
+
+    digest: of the bytes without compression. compressor: `identity` or `zstd`.
+    """
+
+    instance: str
+    digest: Digest
+    compressor: str
+
+
+def parse_read(name: str, instances: Instances) -> Resource:
+    """Take a name for ByteStream.Read apart; raise Refused or InvalidDigest.
+
+    Source: remote_execution.proto, service ContentAddressableStorage: an instance name may have
+    any number of segments, and none of them is a keyword.
+    """
+    segments = name.split("/")
+    for at, segment in enumerate(segments):
+        if segment in {"blobs", "compressed-blobs"}:
+            return _blob(name, "/".join(segments[:at]), segments[at:], instances, exact=True)
+    raise Refused(f"resource_name {name!r}: the form is {_READ_FORM}")
+
+
+def parse_write(name: str, instances: Instances) -> Resource:
+    """Take a name for ByteStream.Write apart; what follows the size is the client's own affair."""
+    segments = name.split("/")
+    if "uploads" not in segments:
+        raise Refused(f"resource_name {name!r}: the form is {_WRITE_FORM}")
+    at = segments.index("uploads")
+    if len(segments) < at + 3 or not segments[at + 1]:
+        raise Refused(f"resource_name {name!r}: the form is {_WRITE_FORM}")
+    return _blob(name, "/".join(segments[:at]), segments[at + 2 :], instances, exact=False)
+
+
+def _blob(
+    name: str, instance: str, segments: list[str], instances: Instances, *, exact: bool
+) -> Resource:
+    """Read `blobs/…` or `compressed-blobs/{compressor}/…`."""
+    form = _READ_FORM if exact else _WRITE_FORM
+    compressor, rest = IDENTITY, segments[1:]
+    if segments[0] == "compressed-blobs" and rest:
+        compressor, rest = rest[0], rest[1:]
+        if compressor not in COMPRESSORS - {IDENTITY}:
+            raise Refused(f"resource_name {name!r}: compressor {compressor!r} is not served here")
+    elif segments[0] != "blobs":
+        raise Refused(f"resource_name {name!r}: the form is {form}")
+    function: DigestFunction | None = None
+    if rest and rest[0] in _NAMED:
+        function, rest = _NAMED[rest[0]], rest[1:]
+        if function in INFERRED:
+            raise Refused(f"resource_name {name!r}: {function} is not to be named, its length does")
+    if len(rest) < 2 or (exact and len(rest) > 2) or not _is_size(rest[1]):  # noqa: PLR2004
+        raise Refused(f"resource_name {name!r}: the form is {form}")
+    function = function or instances.function(instance, 0, rest[0])
+    instances.find(instance)
+    try:
+        return Resource(instance, Digest.parse(rest[0], int(rest[1]), function), compressor)
+    except InvalidDigest as error:
+        raise InvalidDigest(f"resource_name {name!r}: {error}") from None
+
+
+def _is_size(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 19  # noqa: PLR2004 - int64

@@ -1,0 +1,126 @@
+"""Puts services on a gRPC server: requests parsed, errors told, calls measured, in one place."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from time import perf_counter
+from typing import Any, TypeAlias
+
+import grpc
+from grpc_status import rpc_status
+
+from re_client.status import to_status
+
+log = logging.getLogger(__name__)
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Finished = Callable[[str, str, float], object]
+Parse = Callable[[bytes], Any]
+
+
+class Registrar:
+    """Stands in for a grpc.aio server while services are added to it.
+
+    finished: called after each call with its method (`Service/Method`), status code and seconds.
+    """
+
+    def __init__(self, server: grpc.aio.Server, finished: Finished) -> None:
+        self._server = server
+        self._finished = finished
+        self.services: list[str] = []
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """Do nothing: generated code offers each service here, and once more below."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """Serve the methods of `service`, each inside `call` or `stream` below."""
+        self.services.append(service)
+        wrapped = {name: self._wrapped(service, name, each) for name, each in handlers.items()}
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(service, wrapped),)
+        )
+
+    def _wrapped(self, service: str, name: str, handler: Handler) -> Handler:
+        method = f"{service.rpartition('.')[2]}/{name}"
+        behaviour: Any = (
+            handler.unary_unary
+            or handler.unary_stream
+            or handler.stream_unary
+            or handler.stream_stream
+        )
+        raw = name in getattr(behaviour.__self__, "raw_methods", ())
+        # Requests are parsed inside the guard, which can say what is wrong with them.
+        parse = None if raw or handler.request_streaming else handler.request_deserializer
+        make = _MAKERS[bool(handler.request_streaming), bool(handler.response_streaming)]
+        guard = self._stream if handler.response_streaming else self._call
+        streamed = handler.request_deserializer if handler.request_streaming else None
+        return make(
+            guard(method, behaviour, parse),
+            request_deserializer=None if raw else streamed,
+            response_serializer=None if raw else handler.response_serializer,
+        )
+
+    def _call(
+        self, method: str, behaviour: Callable[[Any, Context], Awaitable[Any]], parse: Parse | None
+    ) -> Callable[[Any, Context], Awaitable[Any]]:
+        finished = self._finished
+
+        async def call(request: Any, context: Context) -> Any:
+            begun = perf_counter()
+            try:
+                reply = await behaviour(parse(request) if parse else request, context)
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the boundary
+                await _end(context, method, error, begun, finished)
+            else:
+                finished(method, "OK", perf_counter() - begun)
+                return reply
+
+        return call
+
+    def _stream(
+        self,
+        method: str,
+        behaviour: Callable[[Any, Context], AsyncIterator[Any]],
+        parse: Parse | None,
+    ) -> Callable[[Any, Context], AsyncIterator[Any]]:
+        finished = self._finished
+
+        async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
+            begun = perf_counter()
+            try:
+                async for reply in behaviour(parse(request) if parse else request, context):
+                    yield reply
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the boundary
+                await _end(context, method, error, begun, finished)
+            else:
+                finished(method, "OK", perf_counter() - begun)
+
+        return stream
+
+
+_MAKERS: dict[tuple[bool, bool], Callable[..., Handler]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+async def _end(
+    context: Context, method: str, error: Exception, begun: float, finished: Finished
+) -> None:
+    """End the call with the status of `error`."""
+    status = to_status(error)
+    told = rpc_status.to_status(status)
+    if told.code is grpc.StatusCode.INTERNAL:
+        log.error("%s failed unexpectedly", method, exc_info=error)
+    else:
+        log.debug("%s: %s: %s", method, told.code.name, status.message)
+    finished(method, told.code.name, perf_counter() - begun)
+    await context.abort(told.code, told.details, told.trailing_metadata)

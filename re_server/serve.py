@@ -1,0 +1,114 @@
+"""A server's life: everything opened in order, served, drained and closed in the reverse one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from cas.disk_open import OpenStore, open_store
+from cas.disk_room import DiskLimits
+from re_config.schema import Config, Disk
+from re_server.assembly import Parts, assembled
+from re_server.listening import grpc_server
+from re_server.web import web_server
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Where a server that is ready listens, each as HOST:PORT."""
+
+    grpc: str
+    web: str
+
+
+async def serve(config: Config, on_ready: Callable[[Ready], object]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once.
+
+    Raises StoreUnusable, SandboxUnusable, OSError where an address is taken.
+    """
+    stop, stop_now = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            log.warning("stopping at once")
+            stop_now.set()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    async with running(config, stop_now) as ready:
+        on_ready(ready)
+        await stop.wait()
+        log.info("stopping: no new work is taken; a second signal ends at once")
+
+
+@asynccontextmanager
+async def running(config: Config, stop_now: asyncio.Event) -> AsyncIterator[Ready]:
+    """Run a server during the block; drain it at its end, unless `stop_now` is set."""
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    async with AsyncExitStack() as stack:
+        store = stack.enter_context(_opened(config.store))
+        await stack.enter_async_context(background(store.room.keep()))
+        parts = await stack.enter_async_context(assembled(config, store, registry))
+        if parts.dispatcher is not None and config.worker.enabled:
+            from re_server.embedded import embedded_worker  # noqa: PLC0415
+            worker = embedded_worker(config, store.blobs, parts.dispatcher)
+            await stack.enter_async_context(worker)
+        web = await stack.enter_async_context(
+            web_server(config.server.web, registry, lambda: not parts.stopping.is_set())
+        )
+        address = await stack.enter_async_context(grpc_server(config.server, parts, stop_now))
+        try:
+            yield Ready(address, web)
+        finally:
+            parts.stopping.set()
+            await _drained(parts, config.server.drain_seconds, stop_now)
+            parts.drained.set()
+
+
+async def _drained(parts: Parts, seconds: float, stop_now: asyncio.Event) -> None:
+    """Wait until no action runs, for `seconds` at most."""
+    if parts.dispatcher is None or stop_now.is_set():
+        return
+    drain = asyncio.ensure_future(parts.dispatcher.drain())
+    stopped = asyncio.ensure_future(stop_now.wait())
+    await asyncio.wait({drain, stopped}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in (drain, stopped):
+        task.cancel()
+
+
+@asynccontextmanager
+async def background(*loops: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run `loops` beside the block. A loop that fails ends the block; its end ends them."""
+    async with asyncio.TaskGroup() as tasks:
+        running_loops = [tasks.create_task(loop) for loop in loops]
+        try:
+            yield
+        finally:
+            for loop in running_loops:
+                loop.cancel()
+
+
+def _opened(config: Disk) -> AbstractContextManager[OpenStore]:
+    limits = DiskLimits(
+        max_bytes=config.max_bytes,
+        high_water=config.high_water,
+        low_water=config.low_water,
+        lease_seconds=config.lease_seconds,
+        upload_lease_seconds=config.upload_lease_seconds,
+        inline_bytes=config.inline_bytes,
+        durable=config.durability == "fsync",
+    )
+    return open_store(Path(config.path).expanduser(), limits, index_bytes=config.index_bytes)

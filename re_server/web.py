@@ -1,0 +1,46 @@
+"""The web port: metrics and health."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+
+@asynccontextmanager
+async def web_server(
+    address: str, registry: CollectorRegistry, ready: Callable[[], bool]
+) -> AsyncIterator[str]:
+    """Serve HTTP at `address` (HOST:PORT) during the block; yield the address that it got.
+
+    ready: whether new work is taken; /readyz says 503 where it is not.
+    """
+
+    async def metrics(request: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    async def healthz(request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(request: web.Request) -> web.Response:
+        if ready():
+            return web.Response(text="ready\n")
+        return web.Response(status=503, text="stopping\n")
+
+    application = web.Application()
+    application.router.add_get("/metrics", metrics)
+    application.router.add_get("/healthz", healthz)
+    application.router.add_get("/readyz", readyz)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    host, _, port = address.rpartition(":")
+    try:
+        site = web.TCPSite(runner, host.strip("[]"), int(port))
+        await site.start()
+        yield f"{host}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
