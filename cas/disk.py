@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
 
+from cas.chunks import buffered, collected
 from cas.digest import Digest
 from cas.disk_files import (
     Identity,
@@ -35,7 +36,7 @@ from cas.disk_files import (
     quarantine,
     read_checked,
 )
-from cas.disk_index import FILE, INLINE, DiskIndex, Record, digest_of, key_of
+from cas.disk_index import FILE, INLINE, DiskIndex, digest_of, key_of
 from cas.disk_lane import Lane
 from cas.disk_room import LEASE_STEP, Room
 from cas.environment import Environment, Read
@@ -44,7 +45,7 @@ from cas.tree import is_empty
 
 log = logging.getLogger(__name__)
 
-BUFFER_BYTES = 1 << 20  # what is collected before a thread hashes and writes it
+REMEMBERED_TOUCHES = 50_000  # blobs whose lease was renewed a moment ago
 STAT_INLINE = 32  # files to look at before it is worth a thread
 
 Result = TypeVar("Result")
@@ -85,6 +86,8 @@ class DiskStore(BlobStore):
         self._threads = threads
         self._clock = clock
         self._on_drop: list[Callable[[Digest], object]] = []
+        self._touched: set[Digest] = set()
+        self._touched_until = 0.0
         index.on_drop(self._tell_dropped)
 
     # What there is
@@ -151,7 +154,7 @@ class DiskStore(BlobStore):
             sums = self._index.sums(read, key) if record and record.kind == FILE else b""
         if record is None:
             raise BlobNotFound(digest)
-        self._touch([(key, record)])
+        self._touch([digest])
         if record.kind == FILE:
             async with aclosing(self._read_file(digest, sums, offset)) as chunks:
                 async for chunk in chunks:
@@ -183,27 +186,51 @@ class DiskStore(BlobStore):
     async def read_many(self, digests: Collection[Digest]) -> dict[Digest, bytes]:
         found: dict[Digest, bytes] = {}
         others: list[Digest] = []
-        touched: list[tuple[bytes, Record]] = []
         with self._environment.read() as read:
             for digest in digests:
-                record = self._index.get(read, key := key_of(digest))
-                data = self._index.data(read, key) if record and record.kind == INLINE else None
-                if record is None or data is None:
+                if (data := self._index.data(read, key_of(digest))) is None:
                     others.append(digest)
-                    continue
-                touched.append((key, record))
-                found[digest] = data
-        self._touch(touched)
+                else:
+                    found[digest] = data
+        self._touch(found)
         return found | await super().read_many(others) if others else found
 
-    def _touch(self, used: list[tuple[bytes, Record]]) -> None:
-        """Hold blobs that were read as long as if they were uploaded now."""
-        until = int(self._clock() + self.limits.upload_lease_seconds)
-        short = until - int(self.limits.upload_lease_seconds / LEASE_STEP)
-        stale = [key for key, record in used if record.until < short]
-        if stale:
+    async def read_joined(
+        self, digests: Iterable[Digest], before: Callable[[Digest], bytes]
+    ) -> tuple[bytes, list[Digest]]:
+        parts: list[bytes | memoryview] = []
+        found: list[Digest] = []
+        others: list[Digest] = []
+        with self._environment.view() as view:
+            for digest in digests:
+                if (data := self._index.view(view, key_of(digest))) is None:
+                    others.append(digest)
+                else:
+                    parts += (before(digest), data)
+                    found.append(digest)
+            joined = b"".join(parts)
+            parts.clear()
+        self._touch(found)
+        if others:
+            rest, others = await super().read_joined(others, before)
+            joined += rest
+        return joined, others
+
+    def _touch(self, digests: Iterable[Digest]) -> None:
+        """Hold blobs that were read as long as if they were uploaded now.
+
+        What was touched within a step of that time is not looked at again.
+        """
+        now = self._clock()
+        if now > self._touched_until or len(self._touched) > REMEMBERED_TOUCHES:
+            self._touched.clear()
+            self._touched_until = now + self.limits.upload_lease_seconds / LEASE_STEP
+        new = [digest for digest in digests if digest not in self._touched]
+        if new:
+            self._touched.update(new)
+            until = int(now + self.limits.upload_lease_seconds * (1 + 1 / LEASE_STEP))
             self._environment.write_soon(
-                lambda write: [self._index.lease(write, key, until) for key in stale]
+                lambda write: [self._index.lease(write, key_of(digest), until) for digest in new]
             )
 
     # Writing
@@ -212,7 +239,7 @@ class DiskStore(BlobStore):
         if is_empty(digest) or digest not in await self.find_missing([digest]):
             return
         if digest.size <= self.limits.inline_bytes:
-            data = await _collected(digest, chunks)
+            data = await collected(digest, chunks)
             if failed := await self.write_many({digest: data}):
                 raise failed[digest]
             return
@@ -228,7 +255,7 @@ class DiskStore(BlobStore):
         with _refusals():
             incoming = Incoming(self._incoming / uuid4().hex, digest.function)
         try:
-            async with aclosing(_buffered(chunks)) as parts:
+            async with aclosing(buffered(chunks)) as parts:
                 async for part in parts:
                     size = incoming.size + sum(map(len, part))
                     if size > digest.size:
@@ -265,7 +292,10 @@ class DiskStore(BlobStore):
         self._index.put_file(write, key, bytes(incoming.sums), self._upload_until())
 
     async def write_many(self, blobs: Mapping[Digest, bytes]) -> dict[Digest, Exception]:
-        missing = await self.find_missing(blobs)
+        try:
+            missing = await self.find_missing(blobs)
+        except StoreFull as error:
+            return {digest: error for digest in blobs if not is_empty(digest)}
         small = {
             digest: blobs[digest] for digest in missing if digest.size <= self.limits.inline_bytes
         }
@@ -283,14 +313,13 @@ class DiskStore(BlobStore):
     async def _write_inline(self, small: dict[Digest, bytes]) -> dict[Digest, Exception]:
         until = self._upload_until()
 
-        def put(write: Read) -> None:
-            for digest, data in small.items():
-                if self._index.get(write, key := key_of(digest)) is None:
-                    self._index.put_inline(write, key, data, until)
+        keyed = {key_of(digest): data for digest, data in small.items()}
 
         try:
             async with self._room.reserved(sum(map(len, small.values()))):
-                await self._environment.write(put)
+                await self._environment.write(
+                    lambda write: self._index.put_inline(write, keyed, until)
+                )
         except StoreFull as error:
             self.counters.refused += 1
             return dict.fromkeys(small, error)
@@ -352,27 +381,3 @@ def _refusals() -> Iterator[None]:
         log.warning("the disk of the store refuses writes: %s", error)
         reason = error.strerror or error
         raise StoreFull(f"the disk of the store refuses writes: {reason}") from error
-
-
-async def _collected(digest: Digest, chunks: AsyncIterable[bytes]) -> bytes:
-    """Join `chunks`; raise DigestMismatch as soon as they are more than `digest` has."""
-    data = bytearray()
-    async for chunk in chunks:
-        data += chunk
-        if len(data) > digest.size:
-            raise DigestMismatch(expected=digest, found=digest._replace(size=len(data)))
-    return bytes(data)
-
-
-async def _buffered(chunks: AsyncIterable[bytes]) -> AsyncGenerator[list[bytes]]:
-    """Group `chunks` so that each group is worth a thread's while."""
-    group: list[bytes] = []
-    size = 0
-    async for chunk in chunks:
-        group.append(chunk)
-        size += len(chunk)
-        if size >= BUFFER_BYTES:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group

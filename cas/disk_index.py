@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import struct
 from binascii import a2b_hex, b2a_hex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
+import lmdb
 from xxhash import xxh3_64_digest
 
 from cas.digest import Digest, DigestFunction
 from cas.environment import Database, Environment, Read
 
 CHECKSUM_BYTES = 8
+REMEMBERED_KEYS = 20_000  # about 400 bytes each
 
 _CODES = {DigestFunction.SHA256: b"\x01", DigestFunction.SHA1: b"\x02", DigestFunction.BLAKE3: b"\x09"}  # fmt: skip  # noqa: E501
 _FUNCTIONS = {code[0]: function for function, code in _CODES.items()}
@@ -43,6 +46,7 @@ class Totals(NamedTuple):
     bytes: int
 
 
+@lru_cache(maxsize=REMEMBERED_KEYS)
 def key_of(digest: Digest) -> bytes:
     """Return a blob's key: function (1 byte), hash, size (8 bytes, big-endian)."""
     return _CODES[digest.function] + a2b_hex(digest.hash) + digest.size.to_bytes(8, "big")
@@ -82,22 +86,35 @@ class DiskIndex:
             return None
         return data
 
+    def view(self, read: lmdb.Transaction[memoryview], key: bytes) -> memoryview | None:
+        """As `data`, without a copy."""
+        kept = read.get(key, db=self._data)
+        if kept is None or xxh3_64_digest(data := kept[CHECKSUM_BYTES:]) != kept[:CHECKSUM_BYTES]:
+            return None
+        return data
+
     def sums(self, read: Read, key: bytes) -> bytes:
         """Return the checksums of a blob in a file, 8 bytes for each chunk."""
         return read.get(key, db=self._sums) or b""
 
-    def put_inline(self, write: Read, key: bytes, data: bytes, until: int) -> None:
-        write.put(key, xxh3_64_digest(data) + data, db=self._data)
-        self._put(write, key, Record(until, INLINE))
+    def put_inline(self, write: Read, blobs: Mapping[bytes, bytes], until: int) -> None:
+        """Enter those of `blobs`, by key, that are not there."""
+        record = _RECORD.pack(until, INLINE)
+        due = _DUE.pack(until)
+        new: list[bytes] = []
+        for key, data in blobs.items():
+            if write.put(key, record, db=self._blobs, overwrite=False):
+                write.put(key, xxh3_64_digest(data) + data, db=self._data)
+                write.put(due + key, b"", db=self._due)
+                new.append(key)
+        self._count(write, new, 1)
 
     def put_file(self, write: Read, key: bytes, sums: bytes, until: int) -> None:
+        """Enter a blob that is not there."""
         write.put(key, sums, db=self._sums)
-        self._put(write, key, Record(until, FILE))
-
-    def _put(self, write: Read, key: bytes, record: Record) -> None:
-        self._count(write, key, 1)
-        write.put(key, _RECORD.pack(*record), db=self._blobs)
-        write.put(_DUE.pack(record.until) + key, b"", db=self._due)
+        write.put(key, _RECORD.pack(until, FILE), db=self._blobs)
+        write.put(_DUE.pack(until) + key, b"", db=self._due)
+        self._count(write, [key], 1)
 
     def lease(self, write: Read, key: bytes, until: int) -> bool:
         """Hold a blob until `until` at least; return False if it is not there."""
@@ -118,7 +135,7 @@ class DiskIndex:
         write.delete(key, db=self._blobs)
         write.delete(key, db=self._data if record.kind == INLINE else self._sums)
         write.delete(_DUE.pack(record.until) + key, db=self._due)
-        self._count(write, key, -1)
+        self._count(write, [key], -1)
         for dropped in self._on_drop:
             dropped(write, key)
         return True
@@ -131,11 +148,8 @@ class DiskIndex:
                     return
                 yield found[_DUE.size :]
 
-    def _count(self, write: Read, key: bytes, sign: int) -> None:
+    def _count(self, write: Read, keys: Iterable[bytes], sign: int) -> None:
+        sizes = [int.from_bytes(key[-8:], "big") for key in keys]
         totals = self.totals(write)
-        size = int.from_bytes(key[-8:], "big")
-        write.put(
-            _TOTALS_KEY,
-            _TOTALS.pack(totals.blobs + sign, totals.bytes + sign * size),
-            db=self._totals,
-        )
+        counted = _TOTALS.pack(totals.blobs + sign * len(sizes), totals.bytes + sign * sum(sizes))
+        write.put(_TOTALS_KEY, counted, db=self._totals)

@@ -20,7 +20,7 @@ import lmdb
 from cas.disk import DiskStore
 from cas.disk_files import sync_folder
 from cas.disk_index import DiskIndex
-from cas.disk_room import DiskLimits, Room
+from cas.disk_room import DiskLimits, Room, make_ballast
 from cas.environment import Environment
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,7 @@ def _prepared(folder: Path, limits: DiskLimits, index_bytes: int) -> Environment
         _empty(folder / "incoming")
         for name in ("blobs", "index", "incoming", "quarantine"):
             (folder / name).mkdir(exist_ok=True)
+        make_ballast(folder / "ballast")
         return Environment(folder / "index", map_bytes=index_bytes, durable=limits.durable)
     except OSError as error:
         raise StoreUnusable(f"store.path {error.filename or folder}: {error.strerror}") from error

@@ -92,13 +92,14 @@ def _suspects(store: OpenStore, opened_ns: int) -> Iterator[list[_Orphan]]:
             with os.scandir(folder) as entries:
                 while step := list(islice(entries, STEP_FILES)):
                     with store.environment.read() as read:
-                        yield [
+                        suspects = [
                             orphan
                             for entry in step
                             if (orphan := _orphan(blobs, entry))
                             and _unknown(store.index, read, orphan.digest)
                             and entry.stat().st_mtime_ns < opened_ns
                         ]
+                    yield suspects
 
 
 def _folders(folder: Path) -> list[Path]:

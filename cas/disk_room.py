@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 LEASE_STEP = 24  # a lease is renewed when this part of it has gone, not at every touch
 EVICT_BATCH = 256  # blobs that go in one transaction
+FULL_BATCH = 16  # the same where the disk is full, which a transaction needs some of even so
+BALLAST_BYTES = 1 << 20  # disk space that is given up for such transactions
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Room:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder = folder
+        self._ballast = folder.with_name("ballast")
         self._environment = environment
         self._index = index
         self.limits = limits
@@ -108,26 +111,35 @@ class Room:
         """
         gone = Evicted()
         async with self._evicting:
-            while True:
-                blobs, size = await self._environment.write(
-                    lambda write: self._evict_batch(write, target_bytes)
-                )
-                gone.blobs += blobs
-                gone.bytes += size
-                if blobs < EVICT_BATCH:
-                    break
+            while (batch := await self._evict_some(target_bytes)).blobs:
+                gone.blobs += batch.blobs
+                gone.bytes += batch.bytes
+            make_ballast(self._ballast)
         self.evicted.blobs += gone.blobs
         self.evicted.bytes += gone.bytes
         if gone.blobs:
             log.info("evicted %d blobs of %d bytes in all", gone.blobs, gone.bytes)
         return gone
 
-    def _evict_batch(self, write: Read, target_bytes: int) -> tuple[int, int]:
+    async def _evict_some(self, target_bytes: int) -> Evicted:
+        """Drop one batch; where the disk is full, a smaller one in the place of the ballast."""
+        try:
+            return await self._environment.write(
+                lambda write: self._evict_batch(write, target_bytes, EVICT_BATCH)
+            )
+        except StoreFull as error:
+            log.warning("evicting in small steps: %s", error)
+            self._ballast.unlink(missing_ok=True)
+            return await self._environment.write(
+                lambda write: self._evict_batch(write, target_bytes, FULL_BATCH)
+            )
+
+    def _evict_batch(self, write: Read, target_bytes: int, most: int) -> Evicted:
         excess = self._index.totals(write).bytes - target_bytes
         chosen: list[Digest] = []
         freed = 0
         for key in self._index.due(write, int(self._clock())):
-            if freed >= excess or len(chosen) == EVICT_BATCH:
+            if freed >= excess or len(chosen) == most:
                 break
             chosen.append(digest_of(key))
             freed += chosen[-1].size
@@ -135,11 +147,26 @@ class Room:
             self._index.drop(write, key_of(digest))
             with suppress(FileNotFoundError):
                 os.unlink(blob_path(self._folder, digest))  # noqa: PTH108 - half the time of Path
-        return len(chosen), freed
+        return Evicted(len(chosen), freed)
 
     async def keep(self, *, every_seconds: float = 5) -> None:
         """Evict down to the low-water mark whenever the high one is passed, for ever."""
         while True:
             if self.totals().bytes > self.limits.high_water * self.limits.max_bytes:
-                await self.evict(int(self.limits.low_water * self.limits.max_bytes))
+                try:
+                    await self.evict(int(self.limits.low_water * self.limits.max_bytes))
+                except StoreFull as error:
+                    log.warning("cannot evict now, will try again: %s", error)
             await asyncio.sleep(every_seconds)
+
+
+def make_ballast(path: Path) -> None:
+    """Hold some disk space, unless there is none: even removing blobs from the index takes some."""
+    if path.exists():
+        return
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        log.warning("the disk of the store has no %d bytes to spare: %s", BALLAST_BYTES, error)

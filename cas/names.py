@@ -2,7 +2,7 @@
 
 A request that names 1,000 blobs costs 1.6 ms to turn into messages and then into digests. Most
 such requests ask for blobs that were asked for a moment ago, so what the server remembers of them
-is kept under these names: finding that all 1,000 are there then takes 0.2 ms.
+is kept as cut out of requests: finding that all 1,000 are there then takes 0.2 ms.
 """
 
 from __future__ import annotations
@@ -10,55 +10,96 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import NamedTuple
 
-from cas.digest import Digest, DigestFunction
+from cas.digest import Digest, DigestFunction, InvalidDigest
 
 HASH_CHARACTERS = 64  # only functions of this length; others go the ordinary way
-_INSTANCE, _DIGEST, _HASH = 0x0A, 0x12, 0x0A  # tags: field 1, field 2, and Digest.hash
-_FRAME_BYTES = 4  # of a digest in a request: its tag, its length, and the same of its hash
-# A name: the hash, the tag of size_bytes (never left out, as it is for an empty blob), a varint.
-_NAME = re.compile(rb"\x12[\x44-\x4c]\n@([0-9a-f]{64}\x10[\x80-\xff]{0,8}[\x00-\x7f])", re.DOTALL)
+REMEMBERED_DIGESTS = 20_000  # about 400 bytes each
+_DIGEST = 0x12  # tag of field 2, which stands before each digest with the digest's length
+_HASH = b"\n@"  # tag and length of Digest.hash; they cannot stand inside a digest
+_INSTANCE = 0x0A  # tag of field 1
+# The hash, the tag of size_bytes (never left out, as it is for an empty blob), a varint.
+_NAME = re.compile(rb"([0-9a-f]{64}\x10[\x80-\xff]{0,8}[\x00-\x7f])(\x12[\x44-\x4c])?", re.DOTALL)
 
 
-def names_in(request: bytes, function_field: int) -> tuple[str, int, list[bytes]] | None:
+class Cut(NamedTuple):
+    """A request's instance name, the number of its digest function, and pieces.
+
+    A piece is a digest's hash and size, and what stands before the next one's hash. One that is
+    known is what it seems to be; another is to be given to `name_in`.
+    """
+
+    instance: str
+    function: int
+    pieces: list[bytes]
+
+
+def cut(request: bytes, function_field: int) -> Cut | None:
     """Cut a request that is an instance name, digests in field 2 and a digest function.
 
-    function_field: the number of the field digest_function.
-    Returns the instance name, the digest function's number and the names; None where the request
-    holds anything else, or is not written in the usual way: then it is to be parsed as a message.
+    function_field: the number of the field digest_function. Returns None where it is seen at once
+    that the request holds anything else; it is to be parsed as a message then.
     """
-    start, instance = 0, ""
-    if request[:1] == b"\n":
-        if len(request) < 2 or request[1] > 0x7F:  # noqa: PLR2004 - a length of one byte
-            return None
-        start = 2 + request[1]
-        instance = request[2:start].decode(errors="replace")
-    names: list[bytes] = _NAME.findall(request, start)
-    rest = len(request) - start - sum(map(len, names)) - _FRAME_BYTES * len(names)
-    if rest == 0:
-        return instance, 0, names
-    if rest == 2 and request[-2] == function_field << 3 and names:  # noqa: PLR2004
-        return instance, request[-1], names
-    return None
+    head, *pieces = request.split(_HASH)
+    if not pieces or len(head) < 2 or head[-2] != _DIGEST:  # noqa: PLR2004 - tag and length
+        return None
+    instance = head[:-2]
+    if instance and (instance[0] != _INSTANCE or len(instance) != 2 + instance[1]):
+        return None
+    last, function = pieces[-1], 0
+    if len(last) > HASH_CHARACTERS + 2 and last[-2] == function_field << 3 and not name_in(last):
+        pieces[-1], function = last[:-2], last[-1]
+    return Cut(instance[2:].decode(errors="replace"), function, pieces)
 
 
-def digest_of_name(name: bytes, function: DigestFunction) -> Digest:
-    """Return the digest that `name` says."""
+def name_in(piece: bytes) -> bytes | None:
+    """Return the name that `piece` is, its hash and size alone; None if it is none.
+
+    Then the request is not written in the usual way, and is to be parsed as a message.
+    """
+    found = _NAME.fullmatch(piece)
+    return found[1] if found else None
+
+
+@lru_cache(maxsize=REMEMBERED_DIGESTS)
+def digest_in(piece: bytes, function: DigestFunction) -> Digest:
+    """Return the digest that `piece` is; raise InvalidDigest if it is none."""
+    name = name_in(piece)
+    if name is None:
+        raise InvalidDigest(f"{piece!r} is not a digest in the usual form")
     size = 0
     for at, byte in enumerate(name[HASH_CHARACTERS + 1 :]):
         size |= (byte & 0x7F) << (7 * at)
-    return Digest(name[:HASH_CHARACTERS].decode(), size, function)
+    return Digest.parse(name[:HASH_CHARACTERS].decode(), size, function)
 
 
-def framed(name: bytes) -> bytes:
-    """Return a name as a digest in field 2 of a message, or in field 1 after its first byte."""
-    return b"\x12%c\n@%b" % (len(name) + 2, name)
+def name_of(digest: Digest) -> bytes:
+    """Return the name of a digest that is not of an empty blob."""
+    return b"%b\x10%b" % (digest.hash.encode(), varint(digest.size))
+
+
+def varint(number: int) -> bytes:
+    """Write a number of 0 or more as the wire does. Source: protobuf's encoding, varints."""
+    written = bytearray()
+    while number > 0x7F:  # noqa: PLR2004 - 7 bits a byte
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    written.append(number)
+    return bytes(written)
+
+
+def framed(digest: Digest) -> bytes:
+    """Return a digest that is not of an empty blob, as field 2 of a message."""
+    name = name_of(digest)
+    return b"%c%c%b%b" % (_DIGEST, len(name) + len(_HASH), _HASH, name)
 
 
 class Presence:
-    """Names of blobs that are there and whose lease is fresh, for a while.
+    """Blobs that are there and whose lease is fresh, for a while: their names and pieces.
 
-    seconds: how long a name is remembered: what a lease is longer than was promised.
+    seconds: how long they are remembered: what a lease is longer than was promised.
     max_names: how many at most; about 150 bytes each.
     """
 
@@ -66,7 +107,7 @@ class Presence:
         self,
         *,
         seconds: float,
-        max_names: int = 200_000,
+        max_names: int = 150_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._seconds = seconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Mapping
 
 from cas.digest import Digest
 
@@ -46,7 +46,11 @@ class BlobStore(ABC):
 
     @abstractmethod
     async def find_missing(self, digests: Iterable[Digest]) -> set[Digest]:
-        """Return those of `digests` that `read` would not find; the others are leased."""
+        """Return those of `digests` that `read` would not find; the others are leased.
+
+        A blob whose bytes have changed is found until somebody reads it. Raises StoreFull if there
+        is no room to note the leases.
+        """
 
     @abstractmethod
     def read(self, digest: Digest, *, offset: int = 0) -> AsyncIterator[bytes]:
@@ -78,6 +82,20 @@ class BlobStore(ABC):
             except BlobNotFound:
                 continue
         return found
+
+    async def read_joined(
+        self, digests: Iterable[Digest], before: Callable[[Digest], bytes]
+    ) -> tuple[bytes, list[Digest]]:
+        """Return all of `digests` that are there as one string, and those that are not.
+
+        before: what goes before each blob.
+        """
+        wanted = list(digests)
+        found = await self.read_many(wanted)
+        parts = [
+            part for digest in wanted if digest in found for part in (before(digest), found[digest])
+        ]
+        return b"".join(parts), [digest for digest in wanted if digest not in found]
 
     async def write_many(self, blobs: Mapping[Digest, bytes]) -> dict[Digest, Exception]:
         """Keep each of `blobs`; return what went wrong with those that are not kept."""

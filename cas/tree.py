@@ -38,12 +38,14 @@ class TreeLimits:
     depth: directories on the longest path. directories: different ones.
     nodes: files, directories and symlinks, counted in each directory once.
     paths: what they come to where a directory that is shared counts each time.
+    bytes: of the Directory messages, each once: all of them are in memory together.
     """
 
     depth: int = 256
     directories: int = 200_000
     nodes: int = 2_000_000
     paths: int = 2_000_000
+    bytes: int = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +142,11 @@ async def load_inputs(store: BlobStore, root: Digest, limits: TreeLimits) -> Inp
     """
     tree = InputTree(root)
     missing: set[Digest] = set()
-    level, depth, nodes = {root}, 0, 0
+    level, depth, nodes, size = {root}, 0, 0, 0
     while level:
+        size += sum(digest.size for digest in level)
+        if size > limits.bytes:
+            raise TreeTooLarge(f"the directories of input root {root} exceed {limits.bytes} bytes")
         depth += 1
         if depth > limits.depth:
             raise TreeTooLarge(_too_deep(root, limits))

@@ -81,12 +81,7 @@ def _way_out(message: str) -> str:
     place = _PLACE.search(message)
     path = place["path"] if place else "$"
     if unknown := _UNKNOWN.search(message):
-        kind = shape.at(path)
-        names = (
-            [name for one in shape.structs(kind) for name in shape.field_names(one)] if kind else []
-        )
-        near = difflib.get_close_matches(unknown["name"], names, n=1)
-        return f"; did you mean `{near[0]}`?" if near else f"; it may have: {', '.join(names)}"
+        return _known_fields(path, unknown["name"])
     if "required field `kind`" in message or path.endswith(".kind"):
         kind = shape.at(path.removesuffix(".kind"))
         tags = [f'"{one.tag}"' for one in shape.structs(kind)] if kind else []
@@ -94,6 +89,15 @@ def _way_out(message: str) -> str:
     if kind := shape.at(path):
         return f"; it is: {shape.words(kind)}"
     return ""
+
+
+def _known_fields(path: str, unknown: str) -> str:
+    kind = shape.at(path)
+    names = [name for one in shape.structs(kind) for name in shape.field_names(one)] if kind else []
+    if unknown in names:
+        return "; it is a field of another `kind`"
+    near = difflib.get_close_matches(unknown, names, n=1)
+    return f"; did you mean `{near[0]}`?" if near else f"; it may have: {', '.join(names)}"
 
 
 def _faults(config: Config) -> Iterator[str]:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
-
-from google.rpc.status_pb2 import Status
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from itertools import chain
 
 from cas.digest import Digest, InvalidDigest
-from cas.names import Presence, digest_of_name, framed, names_in
+from cas.names import HASH_CHARACTERS, Presence, cut, digest_in, framed, name_in
 from cas.store import BlobNotFound, BlobStore
-from cas.tree import TreeLimits
+from cas.tree import TreeLimits, is_empty
 from cas.wire import digest_to
 from protos import remote_execution_pb2 as reapi, remote_execution_pb2_grpc
 from re_client.status import NotOffered, Refused, to_status
+from re_server.batches import read_entry, read_failure, update_entry, update_failure
 from re_server.get_tree import pages
 from re_server.instances import Instances
 from re_server.rpc import Context
-
-_OK = Status()
 
 
 class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
@@ -28,7 +27,7 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
     max_batch_bytes: bound on one call's blobs.
     """
 
-    raw_methods = frozenset({"FindMissingBlobs"})
+    raw_methods = frozenset({"FindMissingBlobs", "BatchUpdateBlobs", "BatchReadBlobs"})
 
     def __init__(
         self,
@@ -48,26 +47,29 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
         self._limits = limits
 
     async def FindMissingBlobs(self, request: bytes, context: Context) -> bytes:  # type: ignore[override]  # raw, see names.py
-        cut = names_in(request, function_field=3)
-        if cut is None or not cut[2]:
-            return (await self._find_missing(request)).SerializeToString()
-        instance, number, names = cut
-        function = self._instances.function(instance, number, names[0][:64].decode())
+        asked = cut(request, function_field=3)
+        if asked is None:
+            return await self._find_missing(request)
+        hash = asked.pieces[0][:HASH_CHARACTERS].decode(errors="replace")
+        function = self._instances.function(asked.instance, asked.function, hash)
         generation = self._presence.generation
-        unknown = set(names) - self._presence.known(function)
-        if not unknown:
+        known = self._presence.known(function)
+        if known.issuperset(asked.pieces):
             return b""
-        asked = {digest_of_name(name, function): name for name in unknown}
-        missing = await self._blobs.find_missing(asked)
+        asked_for: dict[Digest, tuple[bytes, bytes]] = {}
+        for piece in asked.pieces:
+            if piece not in known:
+                if (name := name_in(piece)) is None:
+                    return await self._find_missing(request)
+                asked_for[digest_in(piece, function)] = (piece, name)
+        missing = await self._blobs.find_missing(asked_for)
         small = self._remembered_bytes
-        self._presence.add(
-            function,
-            [asked[digest] for digest in asked if digest not in missing and digest.size <= small],
-            generation,
-        )
-        return b"".join(framed(asked[digest]) for digest in missing)
+        there = (digest for digest in asked_for if digest not in missing and digest.size <= small)
+        forms = chain.from_iterable(asked_for[digest] for digest in there)
+        self._presence.add(function, forms, generation)
+        return b"".join(map(framed, missing))
 
-    async def _find_missing(self, raw: bytes) -> reapi.FindMissingBlobsResponse:
+    async def _find_missing(self, raw: bytes) -> bytes:
         request = reapi.FindMissingBlobsRequest.FromString(raw)
         digests = self._instances.digests(
             request.instance_name,
@@ -78,36 +80,49 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
         missing = await self._blobs.find_missing(digests)
         return reapi.FindMissingBlobsResponse(
             missing_blob_digests=[digest_to(digest) for digest in missing]
-        )
+        ).SerializeToString()
 
-    async def BatchUpdateBlobs(
-        self, request: reapi.BatchUpdateBlobsRequest, context: Context
-    ) -> reapi.BatchUpdateBlobsResponse:
+    async def BatchUpdateBlobs(self, request: bytes, context: Context) -> bytes:  # type: ignore[override]  # raw, see batches.py
         """Keep each blob, or say of it why not.
 
         Source: remote_execution.proto, BatchUpdateBlobs: errors are told blob by blob; those of
         the whole request, such as its size, end the call.
         """
-        self._bound(sum(len(each.data) for each in request.requests))
-        named: list[Digest | None] = []
+        parsed = reapi.BatchUpdateBlobsRequest.FromString(request)
+        if len(request) > self._max_batch_bytes:
+            self._bound(sum(len(each.data) for each in parsed.requests))
+        known = self._known(parsed)
+        answers: list[bytes] = []
         wanted: dict[Digest, bytes] = {}
-        response = reapi.BatchUpdateBlobsResponse()
-        for at, each in enumerate(request.requests):
-            status = _OK
-            digest = None
+        waiting: dict[int, Digest] = {}
+        for at, each in enumerate(parsed.requests):
+            said = each.digest.SerializeToString()
+            answers.append(update_entry(said))
+            if (
+                said[2:] in known
+                and not each.compressor
+                and len(each.data) == each.digest.size_bytes
+            ):
+                continue
             try:
-                digest = self._update_digest(request, at)
+                digest = self._update_digest(parsed, at)
                 wanted[digest] = each.data
+                waiting[at] = digest
             except (InvalidDigest, Refused) as error:
-                status = to_status(error)
-            named.append(digest)
-            response.responses.add(digest=each.digest, status=status)
-        failed = await self._blobs.write_many(wanted)
-        if failed:
-            for reply, known in zip(response.responses, named, strict=True):
-                if known is not None and known in failed:
-                    reply.status.CopyFrom(to_status(failed[known]))
-        return response
+                answers[at] = update_failure(said, to_status(error))
+        failed = await self._blobs.write_many(wanted) if wanted else {}
+        for at, digest in waiting.items():
+            if digest in failed:
+                said = digest_to(digest).SerializeToString()
+                answers[at] = update_failure(said, to_status(failed[digest]))
+        return b"".join(answers)
+
+    def _known(self, request: reapi.BatchUpdateBlobsRequest) -> set[bytes]:
+        """Return the names of blobs that need not be looked up."""
+        hash = request.requests[0].digest.hash if request.requests else ""
+        return self._presence.known(
+            self._instances.function(request.instance_name, request.digest_function, hash)
+        )
 
     def _update_digest(self, request: reapi.BatchUpdateBlobsRequest, at: int) -> Digest:
         each = request.requests[at]
@@ -120,18 +135,28 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
             field=f"requests[{at}].digest",
         )
 
-    async def BatchReadBlobs(
-        self, request: reapi.BatchReadBlobsRequest, context: Context
-    ) -> reapi.BatchReadBlobsResponse:
-        digests = self._instances.digests(
-            request.instance_name, request.digest_function, request.digests, field="digests"
+    async def BatchReadBlobs(self, request: bytes, context: Context) -> bytes:  # type: ignore[override]  # raw, see batches.py
+        digests = self._read_digests(request)
+        self._bound(sum([digest.size for digest in digests]))
+        answer, missing = await self._blobs.read_joined(digests, read_entry)
+        for digest in missing:
+            if is_empty(digest):
+                answer += read_entry(digest)
+            else:
+                answer += read_failure(digest, to_status(BlobNotFound(digest)))
+        return answer
+
+    def _read_digests(self, request: bytes) -> list[Digest]:
+        asked = cut(request, function_field=4)
+        if asked is not None:
+            hash = asked.pieces[0][:HASH_CHARACTERS].decode(errors="replace")
+            function = self._instances.function(asked.instance, asked.function, hash)
+            with suppress(InvalidDigest):
+                return [digest_in(piece, function) for piece in asked.pieces]
+        parsed = reapi.BatchReadBlobsRequest.FromString(request)
+        return self._instances.digests(
+            parsed.instance_name, parsed.digest_function, parsed.digests, field="digests"
         )
-        self._bound(sum(digest.size for digest in digests))
-        found = await self._blobs.read_many(digests)
-        response = reapi.BatchReadBlobsResponse()
-        for message, digest in zip(request.digests, digests, strict=True):
-            _answer(response, message, digest, found)
-        return response
 
     async def GetTree(
         self, request: reapi.GetTreeRequest, context: Context
@@ -168,15 +193,3 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
                 f"the blobs of this batch have {total} bytes, more than the "
                 f"max_batch_total_size_bytes of {self._max_batch_bytes}; use ByteStream"
             )
-
-
-def _answer(
-    response: reapi.BatchReadBlobsResponse,
-    message: reapi.Digest,
-    digest: Digest,
-    found: Mapping[Digest, bytes],
-) -> None:
-    if digest.size == 0 or digest in found:
-        response.responses.add(digest=message, data=found.get(digest, b""))
-    else:
-        response.responses.add(digest=message, status=to_status(BlobNotFound(digest)))

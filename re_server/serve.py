@@ -16,6 +16,7 @@ from cas.disk_open import OpenStore, open_store
 from cas.disk_room import DiskLimits
 from re_config.schema import Config, Disk
 from re_server.assembly import Parts, assembled
+from re_server.embedded import embedded_worker
 from re_server.listening import grpc_server
 from re_server.web import web_server
 
@@ -63,7 +64,6 @@ async def running(config: Config, stop_now: asyncio.Event) -> AsyncIterator[Read
         await stack.enter_async_context(background(store.room.keep()))
         parts = await stack.enter_async_context(assembled(config, store, registry))
         if parts.dispatcher is not None and config.worker.enabled:
-            from re_server.embedded import embedded_worker  # noqa: PLC0415
             worker = embedded_worker(config, store.blobs, parts.dispatcher)
             await stack.enter_async_context(worker)
         web = await stack.enter_async_context(

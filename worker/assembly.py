@@ -1,0 +1,144 @@
+"""A worker, put together from its configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import assert_never
+
+from cas.store import BlobStore
+from cas.tree import TreeLimits
+from re_config import schema
+from worker.bubblewrap import Bubblewrap
+from worker.executor import Executor, Settings
+from worker.files import FileCache
+from worker.folders import Folders, opened
+from worker.outputs import Canonicalise, OutputLimits
+from worker.plain import Plain
+from worker.process import Spawner, adopt_orphans
+from worker.sandbox import ACTION_USER, Sandbox, SandboxUnavailable
+
+log = logging.getLogger(__name__)
+
+
+class InputsUnsafe(RuntimeError):
+    """Inputs are asked to be hard links, and actions could change what they are linked to."""
+
+
+def slots(config: schema.Worker) -> int:
+    """Return how many actions the worker runs at one time."""
+    return config.slots or os.cpu_count() or 1
+
+
+def name(config: schema.Worker) -> str:
+    """Return what the worker is called: unique among those of one server."""
+    return config.name or f"{socket.gethostname()}-{os.getpid()}"
+
+
+@asynccontextmanager
+async def assembled(
+    config: schema.Worker,
+    limits: schema.Limits,
+    store: BlobStore,
+    canonicalise: Canonicalise,
+) -> AsyncIterator[Executor]:
+    """Make an executor over `store` that is known to work: its sandbox has been tried.
+
+    It is to be used in the block alone, and by one event loop.
+    Raises SandboxUnavailable, InputsUnsafe, FolderTaken, OSError, each with what to do about it.
+    """
+    with opened(config.path) as folders, Spawner() as spawner:
+        adopt_orphans()
+        sandbox = await _sandbox(config, folders, spawner)
+        files = FileCache(folders.files, store, max_bytes=config.cache_bytes)
+        executor = Executor(
+            settings=_settings(config, limits, linked=_linked(config, sandbox)),
+            store=store,
+            files=files,
+            folders=folders,
+            sandbox=sandbox,
+            canonicalise=canonicalise,
+        )
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                scanning = tasks.create_task(files.rescan())
+                yield executor
+                scanning.cancel()
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+
+def _settings(config: schema.Worker, limits: schema.Limits, *, linked: bool) -> Settings:
+    return Settings(
+        name=name(config),
+        default_path=config.env_path,
+        linked_inputs=linked,
+        max_stdio_bytes=config.max_stdio_bytes,
+        max_message_bytes=limits.message_blob_bytes,
+        tree=TreeLimits(
+            depth=limits.tree_depth,
+            directories=limits.tree_directories,
+            nodes=limits.tree_entries,
+            paths=limits.tree_paths,
+        ),
+        outputs=OutputLimits(
+            bytes=config.max_output_bytes,
+            entries=limits.tree_entries,
+            depth=limits.tree_depth,
+        ),
+    )
+
+
+def _linked(config: schema.Worker, sandbox: Sandbox) -> bool:
+    """Settle whether inputs are hard links; raise InputsUnsafe if they must be and must not."""
+    match config.inputs:
+        case "copy":
+            return False
+        case "auto":
+            return sandbox.user is not None
+        case "hardlink":
+            if sandbox.user is None:
+                raise InputsUnsafe(
+                    'worker.inputs = "hardlink" needs actions to run as another user, so that '
+                    "they cannot change what they are linked to, and that is not possible here: "
+                    'start the worker as root, or set worker.inputs = "auto"'
+                )
+            return True
+        case _:
+            assert_never(config.inputs)
+
+
+async def _sandbox(config: schema.Worker, folders: Folders, spawner: Spawner) -> Sandbox:
+    """Return a sandbox that works, with actions as a user of their own where that is possible."""
+    make = _maker(config, spawner)
+    if os.geteuid() == 0:
+        sandbox = make(ACTION_USER)
+        try:
+            await _probe(sandbox, folders)
+        except SandboxUnavailable as error:
+            log.warning("actions run as the worker's own user, and inputs are copied: %s", error)
+        else:
+            return sandbox
+    sandbox = make(None)
+    await _probe(sandbox, folders)
+    return sandbox
+
+
+def _maker(config: schema.Worker, spawner: Spawner) -> Callable[[int | None], Sandbox]:
+    sandbox = config.sandbox
+    match sandbox:
+        case schema.Bubblewrap():
+            return lambda user: Bubblewrap(sandbox, spawner, user=user)
+        case schema.NoSandbox():
+            return lambda user: Plain(spawner, user=user)
+        case _:
+            assert_never(sandbox)
+
+
+async def _probe(sandbox: Sandbox, folders: Folders) -> None:
+    async with folders.action() as folder:
+        await sandbox.probe(folder)

@@ -1,0 +1,234 @@
+"""The sandbox that bubblewrap makes: name spaces for processes, mounts, network, host name, users.
+
+Actions run as the same user inside, whatever the worker is:
+
+- A worker that is root starts bubblewrap as root, which may then bind folders that nobody else can
+  reach, and the first thing inside becomes ACTION_USER for good. Nothing that the worker owns can
+  be changed from there, hard links included.
+- Any other worker has bubblewrap make a user name space, in which it is ACTION_USER by name alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import posixpath
+import select
+import shlex
+import shutil
+import signal
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from re_config import schema
+from worker.process import (
+    STATUS_FD,
+    Child,
+    Report,
+    Spawner,
+    all_reports,
+    exit_code,
+    first_report,
+    supervise,
+)
+from worker.sandbox import (
+    ACTION_USER,
+    GIVEN_UP,
+    Ended,
+    Run,
+    Sandbox,
+    SandboxUnavailable,
+    try_out,
+)
+from worker.usage import Usage
+
+HOST_NAME = "holdfast"
+PRIVATE = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108 - a file system of each action's own
+OWNED = ("/proc", "/dev", "/sys", "/b", *PRIVATE)
+# Variables that name a folder which programs expect to be able to write to.
+FOLDER_VARIABLES = ("HOME", "TMPDIR", "TMP", "TEMP", "TEST_TMPDIR", "XDG_CACHE_HOME")
+MAX_ARGUMENTS = 8000  # bubblewrap 0.8 refuses more than 9000, its own included
+SCRIPT = "/run/command"  # where a command of more than that is found inside
+NAME_SPACES = ("pid", "ipc", "uts", "cgroup-try")
+
+
+class Bubblewrap(Sandbox):
+    """Runs each command under bubblewrap.
+
+    user: ACTION_USER, for a worker that is root, or None.
+    """
+
+    def __init__(
+        self, config: schema.Bubblewrap, spawner: Spawner, *, user: int | None = None
+    ) -> None:
+        self.user = user
+        self._config = config
+        self._spawner = spawner
+        self._visible = [path.rstrip("/") for path in config.read_only]
+        self._options = self._fixed_options()
+
+    async def probe(self, folder: Path) -> None:
+        program = shutil.which(self._config.program)
+        if program is None:
+            raise SandboxUnavailable(
+                f"the program {self._config.program!r} is not found: install bubblewrap "
+                f"(`make setup`), or set worker.sandbox.program to where it is; {GIVEN_UP}"
+            )
+        self._options[0] = program
+        for tool in ("env", "setpriv"):
+            if _tool(tool) is None:
+                raise SandboxUnavailable(f"the program {tool!r} is not found in /usr/bin or /bin")
+        try:
+            await try_out(self, folder, ["env"])
+        except SandboxUnavailable as error:
+            raise SandboxUnavailable(
+                f"bubblewrap does not work here, often since name spaces are not allowed: {error}. "
+                f"If that cannot be changed: {GIVEN_UP}"
+            ) from error
+
+    async def run(self, run: Run) -> Ended:
+        command = [*self._options, *self._mounts(run)]
+        command += ["--chdir", posixpath.join(run.path, run.working_directory), "--"]
+        command += self._program(run)
+        if len(command) > MAX_ARGUMENTS:
+            script = run.scratch / "command"
+            script.write_text(f"exec {shlex.join(self._program(run, switch=False))}\n")
+            script.chmod(0o444)
+            command = [*self._options, *self._mounts(run), "--ro-bind", str(script), SCRIPT]
+            command += ["--chdir", posixpath.join(run.path, run.working_directory), "--"]
+            command += [*self._switch(), "/bin/sh", SCRIPT]
+        return await supervise(self._spawner, command, run, _end)
+
+    def _program(self, run: Run, *, switch: bool = True) -> list[str]:
+        """Return what bubblewrap is to execute.
+
+        The action's variables are set by the last program before it: LD_PRELOAD must have no
+        effect on bubblewrap, which runs outside, nor on what changes the user.
+        """
+        variables = [f"{name}={value}" for name, value in sorted(run.environment.items())]
+        command = [_tool("env") or "env", "-i", "--", *variables]
+        if "=" in run.arguments[0]:  # env would take it for a variable
+            command += [_tool("setpriv") or "setpriv", "--no-new-privs", "--"]
+        return [*(self._switch() if switch else ()), *command, *run.arguments]
+
+    def _switch(self) -> list[str]:
+        if self.user is None:
+            return []
+        user = str(self.user)
+        options = ["--reuid", user, "--regid", user, "--clear-groups", "--inh-caps=-all"]
+        return [_tool("setpriv") or "setpriv", *options, "--"]
+
+    def _fixed_options(self) -> list[str]:
+        options = [self._config.program, "--json-status-fd", str(STATUS_FD)]
+        options += [f"--unshare-{name}" for name in NAME_SPACES]
+        if not self._config.network:
+            options.append("--unshare-net")
+        options += ["--hostname", HOST_NAME, "--die-with-parent", "--new-session"]
+        if self.user is None:
+            user = str(ACTION_USER)
+            options += ["--unshare-user", "--uid", user, "--gid", user]
+        else:
+            options += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        mounts = {path: _read_only(path, self._visible) for path in self._visible}
+        mounts |= {"/proc": ["--proc", "/proc"], "/dev": ["--dev", "/dev"]}
+        mounts |= {path: _private(path) for path in PRIVATE}
+        mounts["/b"] = ["--perms", "0755", "--dir", "/b"]
+        for path in sorted(mounts):  # what lies above comes first
+            options += mounts[path]
+        return options
+
+    def _mounts(self, run: Run) -> Iterable[str]:
+        for folder in private_folders(run.environment, self._visible):
+            yield from _private(folder)
+        yield from ("--bind", str(run.root), run.path, "--remount-ro", "/")
+
+
+def private_folders(environment: Mapping[str, str], visible: Iterable[str]) -> list[str]:
+    """Return folders that variables name and that the action could not see: it gets empty ones."""
+    taken = [*visible, *OWNED]
+    return sorted(
+        {
+            posixpath.normpath(environment[name])
+            for name in FOLDER_VARIABLES
+            if environment.get(name, "").startswith("/")
+            and not _overlaps(posixpath.normpath(environment[name]), taken)
+        }
+    )
+
+
+def _overlaps(folder: str, taken: Iterable[str]) -> bool:
+    below = f"{folder.rstrip('/')}/"
+    return any(below.startswith(f"{path}/") or path.startswith(below) for path in taken)
+
+
+def _private(path: str) -> list[str]:
+    return ["--perms", "1777", "--tmpfs", path]
+
+
+def _read_only(path: str, visible: list[str]) -> list[str]:
+    """Return options that show `path` of the host: a link as a link, if what it names is shown."""
+    if not Path(path).exists():
+        return []
+    real = os.path.realpath(path)
+    if Path(path).is_symlink() and _overlaps(real, [other for other in visible if other != path]):
+        return ["--symlink", str(Path(path).readlink()), path]
+    return ["--ro-bind", real, path]
+
+
+def _tool(name: str) -> str | None:
+    return shutil.which(name, path="/usr/bin:/bin")
+
+
+def _end(child: Child) -> Report:
+    """Kill the first process of the name space, and with it all others; wait for bubblewrap."""
+    read = first_report(child)
+    if not read:  # it failed, or is about to, before there was any
+        os.kill(child.pid, signal.SIGKILL)
+        return Report(None, Usage.of(os.wait4(child.pid, 0)[2]))
+    first = json.loads(read.splitlines()[0])
+    inner = _killed(first["child-pid"], first["pid-namespace"])
+    usage = Usage.of(os.wait4(child.pid, 0)[2])
+    # Bubblewrap's own largest size is this process's, which it was for a moment.
+    usage = dataclasses.replace(usage, max_rss_bytes=0)
+    if inner is not None:
+        usage = _reaped(first["child-pid"], inner) or usage
+    return Report(exit_code(all_reports(child, read)), usage)
+
+
+def _killed(pid: int, name_space: int) -> int | None:
+    """Kill `pid` if it is the first process of `name_space`; return a handle on it.
+
+    The number may be another process's by now: only one in that name space is killed. One that
+    cannot be looked at has ended.
+    """
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    try:
+        if str(Path(f"/proc/{pid}/ns/pid").readlink()) == f"pid:[{name_space}]":
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            return handle
+    except OSError:
+        return handle
+    os.close(handle)
+    return None
+
+
+def _reaped(pid: int, handle: int) -> Usage | None:
+    """Wait until the name space's first process, and so every one in it, is gone.
+
+    Returns what they all used; None if bubblewrap was the one to reap it, which then counts it.
+    """
+    try:
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        poll.poll()
+        # Only a child that was not reaped passes, and its number cannot be another's until it is.
+        os.waitid(os.P_PIDFD, handle, os.WEXITED | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    finally:
+        os.close(handle)
+    return Usage.of(os.wait4(pid, 0)[2])

@@ -1,0 +1,133 @@
+"""Input trees, as folders."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cas.digest import Digest
+from cas.tree import InputTree, InvalidMessage
+from protos import remote_execution_pb2 as reapi
+from worker.copying import copy
+from worker.files import INPUT_TIME_NS, File
+
+FOLDER_MODE = 0o755
+
+
+def files_of(tree: InputTree) -> set[File]:
+    """Return what has to be at hand to materialise `tree`."""
+    function = tree.root.function
+    return {
+        File(Digest(node.digest.hash, node.digest.size_bytes, function), node.is_executable)
+        for directory in tree.directories.values()
+        for node in directory.files
+    }
+
+
+@dataclass(slots=True)
+class Materialiser:
+    """Makes one tree of folders, files and symbolic links, in one order and with one time.
+
+    root: is made. path: where a held file is. linked: whether inputs are hard links, for an action
+    whose user cannot change them; else they are copies. user: who owns the folders; None: who
+    makes them.
+
+    Names were checked when the directories were read (cas/tree.py); links are never followed here,
+    but by `make_parents` as far as they stay inside.
+    """
+
+    root: Path
+    path: Callable[[File], str]
+    linked: bool
+    user: int | None
+    _folders: list[str] = field(default_factory=list)
+
+    def make(self, tree: InputTree, parents: Iterable[str], working_directory: str) -> None:
+        """Make `tree`, and the folders `parents`, relative to its root, if it has not got them.
+
+        Raises InvalidMessage if one of `parents` is a file, or leaves the root by a link, or if
+        `working_directory` is no folder after that.
+        """
+        pending = [(str(self.root), tree.root)]
+        while pending:
+            folder, digest = pending.pop()
+            self._make_folder(folder)
+            directory = tree.directory(digest)
+            self._make_files(folder, directory, tree)
+            for link in directory.symlinks:
+                self._make_link(f"{folder}/{link.name}", link.target)
+            pending += [
+                (
+                    f"{folder}/{node.name}",
+                    Digest(node.digest.hash, node.digest.size_bytes, digest.function),
+                )
+                for node in reversed(directory.directories)
+            ]
+        for parent in sorted(parents):
+            self._make_parent(parent)
+        real = inside(self.root, f"{self.root}/{working_directory}")
+        if real is None or not os.path.isdir(real):  # noqa: PTH112
+            raise InvalidMessage(
+                f"working_directory {working_directory!r} is no directory of the input root"
+            )
+        for folder in self._folders:  # last, since whatever is made in one changes its time
+            os.utime(folder, ns=(INPUT_TIME_NS, INPUT_TIME_NS))
+
+    def _make_folder(self, folder: str) -> None:
+        os.mkdir(folder)  # noqa: PTH102 - strings: a tree can have many thousands of these
+        os.chmod(folder, FOLDER_MODE)  # noqa: PTH101 - whatever the worker's umask
+        if self.user is not None:
+            os.chown(folder, self.user, self.user)
+        self._folders.append(folder)
+
+    def _make_files(self, folder: str, directory: reapi.Directory, tree: InputTree) -> None:
+        function = tree.root.function
+        for node in directory.files:
+            digest = Digest(node.digest.hash, node.digest.size_bytes, function)
+            file = File(digest, node.is_executable)
+            source, target = self.path(file), f"{folder}/{node.name}"
+            if self.linked:
+                try:
+                    os.link(source, target)
+                except OSError as error:
+                    if error.errno != errno.EMLINK:  # one inode can have 65,000 links on ext4
+                        raise
+                else:
+                    continue
+            copy(source, target, mode=file.mode, modified_ns=INPUT_TIME_NS)
+
+    def _make_link(self, path: str, target: str) -> None:
+        os.symlink(target, path)  # noqa: PTH211
+        if self.user is not None:
+            os.chown(path, self.user, self.user, follow_symlinks=False)
+        os.utime(path, ns=(INPUT_TIME_NS, INPUT_TIME_NS), follow_symlinks=False)
+
+    def _make_parent(self, parent: str) -> None:
+        current = str(self.root)
+        for name in parent.split("/") if parent else ():
+            current = f"{current}/{name}"
+            try:
+                mode = os.lstat(current).st_mode
+            except FileNotFoundError:
+                self._make_folder(current)
+                continue
+            if stat.S_ISLNK(mode):
+                current = inside(self.root, current) or ""
+                mode = os.lstat(current).st_mode if current else 0
+            if not stat.S_ISDIR(mode):
+                raise InvalidMessage(
+                    f"output parent {parent!r}: the input {name!r} is no folder of the input root"
+                )
+
+
+def inside(root: Path, path: str) -> str | None:
+    """Return `path` with all links followed, if it is at or below `root` and there; else None."""
+    try:
+        real = os.path.realpath(path, strict=True)
+    except OSError:
+        return None
+    return real if real == str(root) or real.startswith(f"{root}/") else None
