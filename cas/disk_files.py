@@ -100,6 +100,7 @@ class Incoming:
         self._function = function
         self._chunk = bytearray()
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+        os.fchmod(self._file, FILE_MODE)  # whatever the umask: another user's actions may read it
 
     def add(self, data: bytes | bytearray | memoryview) -> None:
         """Append `data`; raise OSError if the disk is full."""

@@ -88,7 +88,7 @@ class BlobStore(ABC):
     ) -> tuple[bytes, list[Digest]]:
         """Return all of `digests` that are there as one string, and those that are not.
 
-        before: what goes before each blob.
+        before: what goes before each blob. The blobs are in any order.
         """
         wanted = list(digests)
         found = await self.read_many(wanted)

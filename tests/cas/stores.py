@@ -1,0 +1,78 @@
+"""Every store that keeps the contract of BlobStore, and blobs to try them with."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+from cas.digest import Digest, DigestFunction
+from cas.disk_open import open_store
+from cas.disk_room import DiskLimits
+from cas.memory import MemoryStore
+from cas.store import BlobStore
+
+INDEX_BYTES = 1 << 30
+STORE_BYTES = 1 << 30
+MIB = 1 << 20
+
+Make = Callable[[Path], AbstractAsyncContextManager[BlobStore]]
+
+
+@asynccontextmanager
+async def memory(folder: Path) -> AsyncIterator[BlobStore]:
+    yield MemoryStore()
+
+
+@asynccontextmanager
+async def disk(folder: Path) -> AsyncIterator[BlobStore]:
+    with open_store(folder, DiskLimits(STORE_BYTES), index_bytes=INDEX_BYTES) as opened:
+        yield opened.blobs
+
+
+@asynccontextmanager
+async def disk_durable(folder: Path) -> AsyncIterator[BlobStore]:
+    limits = DiskLimits(STORE_BYTES, durable=True)
+    with open_store(folder, limits, index_bytes=INDEX_BYTES) as opened:
+        yield opened.blobs
+
+
+@asynccontextmanager
+async def disk_all_in_files(folder: Path) -> AsyncIterator[BlobStore]:
+    limits = DiskLimits(STORE_BYTES, inline_bytes=0)
+    with open_store(folder, limits, index_bytes=INDEX_BYTES) as opened:
+        yield opened.blobs
+
+
+@asynccontextmanager
+async def disk_mixed(folder: Path) -> AsyncIterator[BlobStore]:
+    """Keep tiny blobs inline, and those of a few more bytes in files."""
+    limits = DiskLimits(STORE_BYTES, inline_bytes=8)
+    with open_store(folder, limits, index_bytes=INDEX_BYTES) as opened:
+        yield opened.blobs
+
+
+KEPT: list[Make] = [disk, disk_durable, disk_all_in_files, disk_mixed]  # can be opened again
+STORES: list[Make] = [memory, *KEPT]
+TESTED_ELSEWHERE = {"RemoteStore"}  # needs a server: tests/protocol
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    """Return bytes that look like nothing else of another seed."""
+    return random.Random(seed).randbytes(size)
+
+
+def named(data: bytes, function: DigestFunction = DigestFunction.SHA256) -> Digest:
+    return Digest.of(data, function)
+
+
+async def in_chunks(data: bytes, size: int) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+async def put(store: BlobStore, data: bytes) -> Digest:
+    """Store `data` and return its name."""
+    await store.write_all(data, digest := Digest.of(data))
+    return digest
