@@ -1,0 +1,46 @@
+# `make` alone says what there is. Each target is complete from a bare checkout on Debian 12.
+
+PYTHON := .venv/bin/python
+READY := .venv/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fix protos bench soak coverage
+
+help: ## Say what there is.
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+$(READY): pyproject.toml scripts/setup
+	@scripts/setup
+
+setup: $(READY) ## Install what is needed: Debian packages, and the environment .venv.
+
+demo: $(READY) ## Watch Bazel build a real C++ project through Holdfast, twice.
+	@$(PYTHON) -m scripts.demo
+
+test: $(READY) ## Run the whole test suite.
+	$(PYTHON) -m pytest
+
+check: $(READY) ## Run the linters, and look for generated files that are stale.
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy .
+	.venv/bin/lint-imports --no-logo
+	$(PYTHON) scripts/generate_protos.py && git diff --exit-code --stat -- protos
+	$(PYTHON) -m re_config.reference --check
+
+fix: $(READY) ## Format, and mend what the linter can.
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+protos: $(READY) ## Generate protos/*_pb2* from protos/*.proto.
+	$(PYTHON) scripts/generate_protos.py
+
+bench: $(READY) ## Measure, beside a bare server and other servers; prints the README's table.
+	$(PYTHON) -m benchmarks.run
+
+soak: $(READY) ## Kill the server a hundred times under load; nothing acknowledged may be lost.
+	HOLDFAST_CRASH_ROUNDS=100 $(PYTHON) -m pytest tests/crash
+
+coverage: $(READY) ## Run the suite and say which lines of the product it never ran.
+	.venv/bin/coverage run -m pytest
+	.venv/bin/coverage report
