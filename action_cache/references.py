@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from action_cache.results import Kept
 from cas.digest import Digest, DigestFunction
 from cas.store import BlobStore
-from cas.tree import MissingInputs, TreeLimits, load_inputs, parse_tree, tree_files
+from cas.tree import (
+    MissingInputs,
+    TreeLimits,
+    TreeTooLarge,
+    load_inputs,
+    parse_tree,
+    tree_files,
+)
 from cas.wire import digest_from
 from protos import remote_execution_pb2 as reapi
 
@@ -19,16 +26,18 @@ async def complete(
 
     Source: remote_execution.proto, ActionCache.GetActionResult: all that a result refers to,
     through its Trees and directories too, is there when it is returned.
-    Raises MissingInputs with all that is not there; InvalidDigest; InvalidMessage.
+    Raises MissingInputs with all that is not there; InvalidDigest; InvalidMessage; TreeTooLarge.
     """
     direct = set(_direct(result, function))
-    trees = [
+    trees = {
         digest_from(output.tree_digest, function)
         for output in result.output_directories
         if output.HasField("tree_digest")
-    ]
+    }
+    if sum(tree.size for tree in trees) > limits.bytes:
+        raise TreeTooLarge(f"the Trees of the result have more than {limits.bytes} bytes")
     found = await store.read_many(trees)
-    references = direct | set(trees)
+    references = direct | trees
     for digest, data in found.items():
         references |= tree_files(parse_tree(data, digest), function)
     missing = await store.find_missing(references)

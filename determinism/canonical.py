@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +61,14 @@ def canonicalise_file(path: Path, begun: float, ended: float) -> str | None:
 
 def _replace(path: Path, data: bytes) -> None:
     """Put `data` into a file of the same mode, so that no hard link to the old one is changed."""
-    beside = path.with_name(f".{path.name[:200]}.canonical")
     mode = path.stat().st_mode & 0o7777
-    beside.write_bytes(data)
-    beside.chmod(mode)
-    beside.replace(path)
+    # The folder is the action's: whatever it left there, a new file is made and nothing followed.
+    descriptor, beside = tempfile.mkstemp(dir=path.parent, prefix=".canonical-")
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+            file.write(data)
+            os.fchmod(file.fileno(), mode)
+        Path(beside).replace(path)
+    except OSError:
+        Path(beside).unlink(missing_ok=True)
+        raise

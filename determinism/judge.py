@@ -35,7 +35,14 @@ class Judge:
 
         def settled(slot: Slot) -> Slot:
             nonlocal decision
-            decision = decide(slot, new, mode=mode, replace=replace, now=self._clock())
+            decision = decide(
+                slot,
+                new,
+                mode=mode,
+                replace=replace,
+                function=key.action.function,
+                now=self._clock(),
+            )
             return decision.slot
 
         await self._results.change(key, settled)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import NamedTuple
 
+from cas.digest import Digest, DigestFunction
 from protos import remote_execution_pb2 as reapi
 
 
@@ -42,7 +42,8 @@ class Outcome(NamedTuple):
         ]
 
 
-def outcome_of(result: reapi.ActionResult) -> Outcome:
+def outcome_of(result: reapi.ActionResult, function: DigestFunction) -> Outcome:
+    """Return what of `result` is compared. function: that of its digests."""
     outputs: dict[str, str] = {}
     for file in result.output_files:
         executable = " executable" if file.is_executable else ""
@@ -63,15 +64,15 @@ def outcome_of(result: reapi.ActionResult) -> Outcome:
     return Outcome(
         outputs,
         {
-            "stdout": _stream(result.stdout_raw, result.stdout_digest),
-            "stderr": _stream(result.stderr_raw, result.stderr_digest),
+            "stdout": _stream(result.stdout_raw, result.stdout_digest, function),
+            "stderr": _stream(result.stderr_raw, result.stderr_digest, function),
             "exit code": str(result.exit_code),
         },
     )
 
 
-def _stream(raw: bytes, digest: reapi.Digest) -> str:
-    """Name a stream's contents, however they are given: an action has one digest function."""
+def _stream(raw: bytes, digest: reapi.Digest, function: DigestFunction) -> str:
+    """Name a stream's contents, however they are given."""
     if digest.hash:
         return f"{digest.hash}/{digest.size_bytes}" if digest.size_bytes else ""
-    return f"{sha256(raw).hexdigest()}/{len(raw)}" if raw else ""
+    return str(Digest.of(raw, function)) if raw else ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace as replaced
 from enum import StrEnum
 
 from action_cache.mode import Mode
 from action_cache.results import Kept, Pin, Slot
+from cas.digest import DigestFunction
 from determinism.outcome import Difference, outcome_of
 
 
@@ -37,21 +38,28 @@ class Decision:
     differences: tuple[Difference, ...] = ()
 
 
-def decide(slot: Slot, new: Kept, *, mode: Mode, replace: bool, now: float) -> Decision:
+def decide(
+    slot: Slot, new: Kept, *, mode: Mode, replace: bool, function: DigestFunction, now: float
+) -> Decision:
     """Settle what `new`, a successful result, does to `slot`.
 
-    now: seconds since 1970. Source: the policy in docs/architecture.md.
+    function: that of the action. now: seconds since 1970.
+    Source: the policy in docs/architecture.md.
     """
     if mode is Mode.OFF:
         return Decision(Verdict.UNPINNED, Slot(new, slot.pin, intact=slot.intact), new)
     pin = slot.pin
     if pin is None:
-        first = Pin(new, first_seen=now, last_seen=now)
-        return Decision(Verdict.FIRST, Slot(new, first, intact=True), new)
-    differences = tuple(outcome_of(pin.kept.result).differences(outcome_of(new.result)))
+        made = Pin(new, first_seen=now, last_seen=now)
+        return Decision(Verdict.FIRST, Slot(new, made, intact=True), new)
+    first, then = outcome_of(pin.kept.result, function), outcome_of(new.result, function)
+    differences = tuple(first.differences(then))
     if not differences:
-        # The pinned result is answered again, with what it says of its first run.
-        return Decision(Verdict.AGREED, Slot(pin.kept, pin.agreed(now), intact=True), pin.kept)
+        # The pinned result is answered again, with what it says of its first run; the new one where
+        # it does without blobs of the pin that are gone, such as a stream that it has inline.
+        whole = slot.intact or pin.kept.references <= new.references
+        agreed = pin.agreed(now) if whole else replaced(pin.agreed(now), kept=new)
+        return Decision(Verdict.AGREED, Slot(agreed.kept, agreed, intact=True), agreed.kept)
     if replace:
         return _renewed(Verdict.REPLACED, pin, new, differences, now)
     if not slot.intact:

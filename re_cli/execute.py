@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,10 +157,13 @@ async def _execute(remote: Remote, action: Digest, blobs: Blobs, wanted: _Wanted
                 priority=wanted.priority,
                 on_stage=on_stage,
             )
+        streams = _streams(session.store, response.result, remote)
         if wanted.as_json:
-            print_json({"action": str(action), **as_dict(response)})
+            said = {name: b"".join([chunk async for chunk in each]) for name, each in streams}
+            texts = {name: data.decode(errors="replace") for name, data in said.items()}
+            print_json({"action": str(action), **texts, **as_dict(response)})
         else:
-            await _print_streams(session.store, response.result, remote)
+            await _print(streams)
         if response.status.code != Code.OK:
             raise from_status(response.status)
         note(_told(action, response))
@@ -178,18 +181,32 @@ async def _download(
         await carry_out(session.store, plan, on_bytes=meter.on_bytes)
 
 
-async def _print_streams(store: BlobStore, result: reapi.ActionResult, remote: Remote) -> None:
-    streams = (
-        (sys.stdout.buffer, result.stdout_raw, result.stdout_digest),
-        (sys.stderr.buffer, result.stderr_raw, result.stderr_digest),
-    )
-    for stream, raw, named in streams:
+Stream = tuple[str, AsyncIterator[bytes]]
+
+
+def _streams(store: BlobStore, result: reapi.ActionResult, remote: Remote) -> list[Stream]:
+    """Return what the command wrote: to stdout, and to stderr."""
+
+    async def chunks(raw: bytes, named: reapi.Digest) -> AsyncIterator[bytes]:
         if raw:
-            stream.write(raw)
+            yield raw
         elif named.size_bytes:
             async for chunk in store.read(digest_from(named, remote.function)):
-                stream.write(chunk)
-        stream.flush()
+                yield chunk
+
+    return [
+        ("stdout", chunks(result.stdout_raw, result.stdout_digest)),
+        ("stderr", chunks(result.stderr_raw, result.stderr_digest)),
+    ]
+
+
+async def _print(streams: list[Stream]) -> None:
+    outs = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
+    for name, chunks in streams:
+        out = outs[name]
+        async for chunk in chunks:
+            out.write(chunk)
+        out.flush()
 
 
 def _told(action: Digest, response: reapi.ExecuteResponse) -> str:

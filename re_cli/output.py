@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import click
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -60,10 +62,38 @@ def print_json(value: object) -> None:
 
 
 def as_dict(message: Message) -> dict[str, object]:
-    """Return a message by the names of its .proto file. Bytes are base64, int64 are strings."""
-    return MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
+    """Return a message by the names of its .proto file, unset fields without presence included.
+
+    Bytes are base64. Unlike protobuf's own JSON, numbers are numbers, and an Any need not be of a
+    type that is known here: clients put what they like into auxiliary_metadata.
+    """
+    said: dict[str, object] = {}
+    for field in message.DESCRIPTOR.fields:
+        value = getattr(message, field.name)
+        if field.has_presence and not message.HasField(field.name):
+            continue
+        names = field.enum_type.values_by_number.items() if field.enum_type else ()
+        plain = partial(_plain, {number: each.name for number, each in names})
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            said[field.name] = {key: plain(value[key]) for key in value}
+        elif field.is_repeated:
+            said[field.name] = [plain(each) for each in value]
+        else:
+            said[field.name] = plain(value)
+    return said
+
+
+def _plain(names: Mapping[int, str], value: object) -> object:
+    """Return one value. names: of the values that the field's enum has; empty if it is none."""
+    if isinstance(value, Timestamp | Duration):
+        return value.ToJsonString()
+    if isinstance(value, Message):
+        return as_dict(value)
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, int) and value in names:
+        return names[value]
+    return value
 
 
 def note(text: str) -> None:

@@ -19,7 +19,7 @@ HOUR = 3600
 
 Count = Annotated[int, Meta(gt=0)]
 Fraction = Annotated[float, Meta(gt=0, le=1)]
-Seconds = Annotated[float, Meta(gt=0)]
+Seconds = Annotated[float, Meta(gt=0, le=10 * 365 * 24 * HOUR)]
 Address = Annotated[str, Meta(pattern=r"^.+:\d{1,5}$", description="HOST:PORT; port 0: any free")]
 
 

@@ -62,7 +62,7 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
         ):
             self._cache.hits += 1
             return known.answer
-        generation = self._hits.generation
+        moment = self._hits.moment
         parsed = reapi.GetActionResultRequest.FromString(request)
         key = self._key(parsed.instance_name, parsed.action_digest, parsed.digest_function)
         kept = await self._cache.get(key)
@@ -77,7 +77,7 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
         )
         answer = result.SerializeToString()
         files = tuple(digest for digest in kept.references if digest.size > self._remembered_bytes)
-        self._hits.add(request, Hit(key, answer, files), generation)
+        self._hits.add(request, Hit(key, answer, files), moment)
         return answer
 
     async def UpdateActionResult(

@@ -56,27 +56,40 @@ async def _walk(
     blobs: BlobStore, root: Digest, limits: TreeLimits
 ) -> AsyncIterator[tuple[reapi.Directory, int]]:
     """Yield each directory once, with its size in bytes."""
-    seen = {root}
+    depths = {root: 1}  # on the shortest path: of directories that were seen
     waiting = deque([root])
-    first = True
     while waiting:
         batch = list(islice(waiting, READ_AT_ONCE))
-        found = await blobs.read_many(batch)
-        if first and root not in found and root.size:
-            raise BlobNotFound(root)
-        first = False
+        found = await _read(blobs, root, batch, limits)
         for digest in batch:
             waiting.popleft()
-            if digest not in found and digest.size:
+            if digest not in found:
                 continue
-            directory = parse_directory(found.get(digest, b""), digest)
+            directory = parse_directory(found[digest], digest)
             for child in children(directory, root.function):
-                if child not in seen:
-                    seen.add(child)
+                if child not in depths:
+                    depths[child] = depths[digest] + 1
                     waiting.append(child)
-            if len(seen) > limits.directories:
-                raise TreeTooLarge(f"{root} has more than {limits.directories} directories")
+            _bound(root, limits, directories=len(depths), depth=depths[digest])
             yield directory, digest.size
+
+
+async def _read(
+    blobs: BlobStore, root: Digest, batch: list[Digest], limits: TreeLimits
+) -> dict[Digest, bytes]:
+    if sum(digest.size for digest in batch) > limits.bytes:
+        raise TreeTooLarge(f"the directories of {root} have more than {limits.bytes} bytes")
+    found = await blobs.read_many(batch)
+    if root in batch and root not in found:
+        raise BlobNotFound(root)
+    return found
+
+
+def _bound(root: Digest, limits: TreeLimits, *, directories: int, depth: int) -> None:
+    if directories > limits.directories:
+        raise TreeTooLarge(f"{root} has more than {limits.directories} directories")
+    if depth > limits.depth:
+        raise TreeTooLarge(f"{root} is more than {limits.depth} directories deep")
 
 
 def _token(position: int, root: Digest) -> str:

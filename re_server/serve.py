@@ -10,9 +10,16 @@ from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanag
 from dataclasses import dataclass
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 from cas.disk_open import OpenStore, open_store
+from cas.disk_orphans import remove_orphans
 from cas.disk_room import DiskLimits
 from re_config.schema import Config, Disk
 from re_server.assembly import Parts, assembled
@@ -56,12 +63,13 @@ async def serve(config: Config, on_ready: Callable[[Ready], object]) -> None:
 @asynccontextmanager
 async def running(config: Config, stop_now: asyncio.Event) -> AsyncIterator[Ready]:
     """Run a server during the block; drain it at its end, unless `stop_now` is set."""
+    disable_created_metrics()  # a second series for each counter, that nobody reads
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     async with AsyncExitStack() as stack:
         store = stack.enter_context(_opened(config.store))
-        await stack.enter_async_context(background(store.room.keep()))
+        await stack.enter_async_context(background(store.room.keep(), _swept(store)))
         parts = await stack.enter_async_context(assembled(config, store, registry))
         if parts.dispatcher is not None and config.worker.enabled:
             worker = embedded_worker(config, store.blobs, parts.dispatcher)
@@ -99,6 +107,17 @@ async def background(*loops: Coroutine[None, None, None]) -> AsyncIterator[None]
         finally:
             for loop in running_loops:
                 loop.cancel()
+
+
+async def _swept(store: OpenStore) -> None:
+    """Remove what a killed server left of blobs that were never acknowledged."""
+    try:
+        removed = await remove_orphans(store)
+    except OSError as error:
+        log.warning("files of a killed server could not be removed: %s", error)
+    else:
+        if removed.files:
+            log.info("removed %d files of a killed server, %d bytes", removed.files, removed.bytes)
 
 
 def _opened(config: Disk) -> AbstractContextManager[OpenStore]:

@@ -45,7 +45,7 @@ from worker.usage import Usage
 
 HOST_NAME = "holdfast"
 PRIVATE = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108 - a file system of each action's own
-OWNED = ("/proc", "/dev", "/sys", "/b", *PRIVATE)
+OWNED = ("/proc", "/dev", "/sys", "/b")
 # Variables that name a folder which programs expect to be able to write to.
 FOLDER_VARIABLES = ("HOME", "TMPDIR", "TMP", "TEMP", "TEST_TMPDIR", "XDG_CACHE_HOME")
 MAX_ARGUMENTS = 8000  # bubblewrap 0.8 refuses more than 9000, its own included
@@ -66,19 +66,15 @@ class Bubblewrap(Sandbox):
         self._config = config
         self._spawner = spawner
         self._visible = [path.rstrip("/") for path in config.read_only]
+        self._env, self._setpriv = _tool("env"), _tool("setpriv")
         self._options = self._fixed_options()
 
     async def probe(self, folder: Path) -> None:
-        program = shutil.which(self._config.program)
-        if program is None:
+        if shutil.which(self._config.program) is None:
             raise SandboxUnavailable(
                 f"the program {self._config.program!r} is not found: install bubblewrap "
                 f"(`make setup`), or set worker.sandbox.program to where it is; {GIVEN_UP}"
             )
-        self._options[0] = program
-        for tool in ("env", "setpriv"):
-            if _tool(tool) is None:
-                raise SandboxUnavailable(f"the program {tool!r} is not found in /usr/bin or /bin")
         try:
             await try_out(self, folder, ["env"])
         except SandboxUnavailable as error:
@@ -107,9 +103,9 @@ class Bubblewrap(Sandbox):
         effect on bubblewrap, which runs outside, nor on what changes the user.
         """
         variables = [f"{name}={value}" for name, value in sorted(run.environment.items())]
-        command = [_tool("env") or "env", "-i", "--", *variables]
+        command = [self._env, "-i", "--", *variables]
         if "=" in run.arguments[0]:  # env would take it for a variable
-            command += [_tool("setpriv") or "setpriv", "--no-new-privs", "--"]
+            command += [self._setpriv, "--no-new-privs", "--"]
         return [*(self._switch() if switch else ()), *command, *run.arguments]
 
     def _switch(self) -> list[str]:
@@ -117,10 +113,11 @@ class Bubblewrap(Sandbox):
             return []
         user = str(self.user)
         options = ["--reuid", user, "--regid", user, "--clear-groups", "--inh-caps=-all"]
-        return [_tool("setpriv") or "setpriv", *options, "--"]
+        return [self._setpriv, *options, "--"]
 
     def _fixed_options(self) -> list[str]:
-        options = [self._config.program, "--json-status-fd", str(STATUS_FD)]
+        program = shutil.which(self._config.program) or self._config.program
+        options = [program, "--json-status-fd", str(STATUS_FD)]
         options += [f"--unshare-{name}" for name in NAME_SPACES]
         if not self._config.network:
             options.append("--unshare-net")
@@ -147,13 +144,16 @@ class Bubblewrap(Sandbox):
 def private_folders(environment: Mapping[str, str], visible: Iterable[str]) -> list[str]:
     """Return folders that variables name and that the action could not see: it gets empty ones."""
     taken = [*visible, *OWNED]
+    named = {
+        posixpath.normpath(environment[name])
+        for name in FOLDER_VARIABLES
+        if environment.get(name, "").startswith("/")
+    }
     return sorted(
-        {
-            posixpath.normpath(environment[name])
-            for name in FOLDER_VARIABLES
-            if environment.get(name, "").startswith("/")
-            and not _overlaps(posixpath.normpath(environment[name]), taken)
-        }
+        folder
+        for folder in named
+        if not _overlaps(folder, taken)
+        and not any(f"{private}/".startswith(f"{folder.rstrip('/')}/") for private in PRIVATE)
     )
 
 
@@ -176,8 +176,9 @@ def _read_only(path: str, visible: list[str]) -> list[str]:
     return ["--ro-bind", real, path]
 
 
-def _tool(name: str) -> str | None:
-    return shutil.which(name, path="/usr/bin:/bin")
+def _tool(name: str) -> str:
+    """Return where a program of the sandbox's own is, inside and outside."""
+    return shutil.which(name, path="/usr/bin:/bin") or f"/usr/bin/{name}"
 
 
 def _end(child: Child) -> Report:

@@ -16,7 +16,7 @@ from worker.process import to_its_end
 
 log = logging.getLogger(__name__)
 
-MAX_DEPTH = 64  # of what is emptied in one go: deeper folders are moved up first
+MAX_DEPTH = 12  # of what is emptied in one go: 12 names of 255 bytes are well below a path's 4096
 
 
 class FolderTaken(RuntimeError):
@@ -89,33 +89,35 @@ def remove(folder: Path) -> None:
 
     Nothing else may be changing it. Symbolic links are removed, not followed.
     """
-    pending = [str(folder)]
-    while pending:
-        moved: list[str] = []
-        _empty(pending[-1], MAX_DEPTH, str(folder.parent), moved)
-        pending.pop()
-        pending += moved
+    top = str(folder)
+    while not _emptied(top, MAX_DEPTH, top):
+        pass
+    folder.rmdir()
 
 
-def _empty(path: str, depth: int, above: str, moved: list[str]) -> None:
-    """Remove the folder `path`; one that is `depth` below it is moved to `above` instead.
+def _emptied(path: str, depth: int, top: str) -> bool:
+    """Empty the folder `path`, but for what is `depth` below it: that is moved to `top`.
 
-    So no path gets too long for the system, and no call too deep.
+    So no path gets too long for the system, and no call too deep. Returns whether nothing was
+    moved.
     """
-    if depth == 0:
-        target = f"{above}/{uuid.uuid4().hex}"
-        _open_up(path)
-        os.rename(path, target)  # noqa: PTH104 - strings, as everywhere in this walk
-        moved.append(target)
-        return
     _open_up(path)
+    if depth == 0:
+        os.rename(path, f"{top}/{uuid.uuid4().hex}")  # noqa: PTH104 - strings in the whole walk
+        return False
+    whole = True
     with os.scandir(path) as entries:
         for entry in list(entries):
-            if entry.is_dir(follow_symlinks=False):
-                _empty(entry.path, depth - 1, above, moved)
-            else:
+            if not entry.is_dir(follow_symlinks=False):
                 os.unlink(entry.path)  # noqa: PTH108
-    os.rmdir(path)  # noqa: PTH106
+            elif _emptied(entry.path, depth - 1, top):
+                os.rmdir(entry.path)  # noqa: PTH106
+            elif depth > 1:
+                os.rmdir(entry.path)  # noqa: PTH106
+                whole = False
+            else:
+                whole = False
+    return whole
 
 
 def _open_up(path: str) -> None:

@@ -10,6 +10,7 @@ JSON, once nothing of the command is left.
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -91,7 +92,13 @@ def _become(order: Order) -> None:
             os.setresgid(order["user"], order["user"], order["user"])
             os.setresuid(order["user"], order["user"], order["user"])
         os.chdir(order["folder"])
-        os.execvpe(program, order["arguments"], order["environment"])  # noqa: S606
+        try:
+            os.execvpe(program, order["arguments"], order["environment"])  # noqa: S606
+        except OSError as error:
+            if error.errno != errno.ENOEXEC or "/" not in program:
+                raise
+            # A script without a first line that names its program, as execvp(3) has it.
+            os.execve("/bin/sh", ["/bin/sh", *order["arguments"]], order["environment"])  # noqa: S606
     except OSError as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             exit_code = NOT_FOUND

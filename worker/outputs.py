@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable
@@ -103,6 +104,15 @@ class Collector:
 
     def collect(self) -> Collected:
         """Read every output; raise OutputUnfit, OutputsTooLarge, OSError."""
+        try:
+            self._collect()
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise OutputsTooLarge("outputs are too deep: a path is too long") from error
+        return self.collected
+
+    def _collect(self) -> None:
         for output in self.loaded.outputs:
             folder = inside(self.root, str(self.root / output.parent))
             if folder is None:
@@ -114,7 +124,6 @@ class Collector:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             self._add(output, path, found)
-        return self.collected
 
     def _add(self, output: Output, path: str, found: os.stat_result) -> None:
         result = self.collected.result

@@ -11,6 +11,7 @@ FHCRC = 0x02  # a checksum of the header, which covers the time
 FEXTRA = 0x04  # BGZF keeps block sizes there; its writers set no time
 RESERVED = 0xE0
 TIME = slice(4, 8)
+SLICE_BYTES = 16 << 10  # of a file, given to zlib at a time
 
 
 def rewrite(data: bytes, *, begun: float, ended: float) -> bytes:
@@ -37,17 +38,21 @@ def rewrite(data: bytes, *, begun: float, ended: float) -> bytes:
 def _check_members(data: bytes) -> None:
     """Raise ValueError unless `data` is nothing but members that decompress with their checksum.
 
-    At most 1 MiB is held at a time, whatever the members claim.
+    At most 1 MiB is held at a time, whatever the members claim, and no byte is copied more than a
+    few times, however many members there are.
     """
-    rest = memoryview(data)
-    while rest:
+    at = 0
+    while at < len(data):
         member = zlib.decompressobj(wbits=31)
-        try:
-            member.decompress(rest, 1 << 20)
-            while not member.eof:
-                if not member.unconsumed_tail:
-                    raise ValueError("the last member is cut short")
-                member.decompress(member.unconsumed_tail, 1 << 20)
-        except zlib.error as error:
-            raise ValueError(str(error)) from None
-        rest = memoryview(member.unused_data)
+        while not member.eof:
+            if at >= len(data):
+                raise ValueError("the last member is cut short")
+            part = data[at : at + SLICE_BYTES]
+            at += len(part)
+            try:
+                while part and not member.eof:
+                    member.decompress(part, 1 << 20)
+                    part = member.unconsumed_tail
+            except zlib.error as error:
+                raise ValueError(str(error)) from None
+        at -= len(member.unused_data)

@@ -1,0 +1,67 @@
+"""What the server does not do it does not pretend to do: UNIMPLEMENTED, and the calls go on."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from protos import (
+    logstream_pb2,
+    logstream_pb2_grpc,
+    remote_asset_pb2,
+    remote_asset_pb2_grpc,
+    remote_execution_pb2 as reapi,
+)
+from tests.protocol.peer import CALL_SECONDS, Peer, refused
+
+UNKNOWN_METHODS = (
+    "/build.bazel.remote.execution.v2.ContentAddressableStorage/NoSuchMethod",
+    "/no.such.Service/Method",
+    "/",
+    "/x",
+    "/google.devtools.build.v1.PublishBuildEvent/PublishLifecycleEvent",
+)
+
+
+@pytest.fixture(autouse=True)
+def _still_serving(peer: Peer) -> object:
+    yield
+    assert peer.has(peer.digest(b""))
+
+
+def test_split_blob_is_not_served(peer: Peer) -> None:
+    request = reapi.SplitBlobRequest(blob_digest=peer.put_one(b"a blob to split"))
+    with refused(grpc.StatusCode.UNIMPLEMENTED):
+        peer.cas.SplitBlob(request, timeout=CALL_SECONDS)
+
+
+def test_splice_blob_is_not_served(peer: Peer) -> None:
+    request = reapi.SpliceBlobRequest(blob_digest=peer.digest(b"x"))
+    with refused(grpc.StatusCode.UNIMPLEMENTED):
+        peer.cas.SpliceBlob(request, timeout=CALL_SECONDS)
+
+
+def test_remote_asset_is_not_served(peer: Peer) -> None:
+    fetch = remote_asset_pb2_grpc.FetchStub(peer.channel)
+    with refused(grpc.StatusCode.UNIMPLEMENTED):
+        fetch.FetchBlob(remote_asset_pb2.FetchBlobRequest(uris=["x"]), timeout=CALL_SECONDS)
+    push = remote_asset_pb2_grpc.PushStub(peer.channel)
+    with refused(grpc.StatusCode.UNIMPLEMENTED):
+        push.PushBlob(remote_asset_pb2.PushBlobRequest(uris=["x"]), timeout=CALL_SECONDS)
+
+
+def test_log_streams_are_not_served(peer: Peer) -> None:
+    logs = logstream_pb2_grpc.LogStreamServiceStub(peer.channel)
+    with refused(grpc.StatusCode.UNIMPLEMENTED):
+        logs.CreateLogStream(logstream_pb2.CreateLogStreamRequest(parent="x"), timeout=CALL_SECONDS)
+
+
+@pytest.mark.parametrize("method", UNKNOWN_METHODS)
+def test_methods_that_nobody_knows_are_unimplemented(peer: Peer, method: str) -> None:
+    call = peer.channel.unary_unary(
+        method,
+        request_serializer=lambda request: request,
+        response_deserializer=lambda response: response,
+    )
+    with refused(grpc.StatusCode.UNIMPLEMENTED):
+        call(b"", timeout=CALL_SECONDS)
