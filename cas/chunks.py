@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable
 
 from cas.digest import Digest
-from cas.store import DigestMismatch
+from cas.store import Chunk, DigestMismatch
 
 BUFFER_BYTES = 1 << 20  # what is collected before a thread hashes and writes it
 
 
-async def collected(digest: Digest, chunks: AsyncIterable[bytes]) -> bytes:
+async def collected(digest: Digest, chunks: AsyncIterable[Chunk]) -> bytes:
     """Join `chunks`; raise DigestMismatch as soon as they are more than `digest` has."""
     data = bytearray()
     async for chunk in chunks:
@@ -20,9 +20,9 @@ async def collected(digest: Digest, chunks: AsyncIterable[bytes]) -> bytes:
     return bytes(data)
 
 
-async def buffered(chunks: AsyncIterable[bytes]) -> AsyncGenerator[list[bytes]]:
+async def buffered(chunks: AsyncIterable[Chunk]) -> AsyncGenerator[list[Chunk]]:
     """Group `chunks` so that each group is worth a thread's while."""
-    group: list[bytes] = []
+    group: list[Chunk] = []
     size = 0
     async for chunk in chunks:
         group.append(chunk)

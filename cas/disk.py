@@ -40,7 +40,7 @@ from cas.disk_index import FILE, INLINE, DiskIndex, digest_of, key_of
 from cas.disk_lane import Lane
 from cas.disk_room import LEASE_STEP, Room
 from cas.environment import Environment, Read
-from cas.store import BlobCorrupt, BlobNotFound, BlobStore, DigestMismatch, StoreFull
+from cas.store import BlobCorrupt, BlobNotFound, BlobStore, Chunk, DigestMismatch, StoreFull
 from cas.tree import is_empty
 
 log = logging.getLogger(__name__)
@@ -235,7 +235,7 @@ class DiskStore(BlobStore):
 
     # Writing
 
-    async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
+    async def write(self, digest: Digest, chunks: AsyncIterable[Chunk]) -> None:
         if is_empty(digest) or digest not in await self.find_missing([digest]):
             return
         if digest.size <= self.limits.inline_bytes:
@@ -250,7 +250,7 @@ class DiskStore(BlobStore):
             self.counters.refused += 1
             raise
 
-    async def _write_file(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
+    async def _write_file(self, digest: Digest, chunks: AsyncIterable[Chunk]) -> None:
         lane = Lane(self._threads)
         with _refusals():
             incoming = Incoming(self._incoming / uuid4().hex, digest.function)

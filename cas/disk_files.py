@@ -12,6 +12,7 @@ from uuid import uuid4
 from xxhash import xxh3_64_digest
 
 from cas.digest import Digest, DigestFunction, Hasher
+from cas.store import Chunk
 
 CHUNK_BYTES = 1 << 20  # what one checksum covers, and one read returns
 CHECKSUM_BYTES = 8
@@ -102,7 +103,7 @@ class Incoming:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         os.fchmod(self._file, FILE_MODE)  # whatever the umask: another user's actions may read it
 
-    def add(self, data: bytes | bytearray | memoryview) -> None:
+    def add(self, data: Chunk) -> None:
         """Append `data`; raise OSError if the disk is full."""
         view = memoryview(data)
         self._hasher.update(view)
@@ -119,7 +120,7 @@ class Incoming:
                 self._put(self._chunk)
                 self._chunk = bytearray()
 
-    def add_all(self, parts: list[bytes]) -> None:
+    def add_all(self, parts: list[Chunk]) -> None:
         for data in parts:
             self.add(data)
 

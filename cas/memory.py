@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 
 from cas.digest import Digest
-from cas.store import BlobNotFound, BlobStore, DigestMismatch
+from cas.store import BlobNotFound, BlobStore, Chunk, DigestMismatch
 from cas.tree import is_empty
 
 
@@ -26,7 +26,7 @@ class MemoryStore(BlobStore):
         if chunk := self._blobs[digest][offset:]:
             yield chunk
 
-    async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
+    async def write(self, digest: Digest, chunks: AsyncIterable[Chunk]) -> None:
         data = b"".join([chunk async for chunk in chunks])
         found = Digest.of(data, digest.function)
         if found != digest:

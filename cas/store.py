@@ -7,6 +7,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, 
 
 from cas.digest import Digest
 
+Chunk = bytes | memoryview  # part of a blob on its way in
+
 
 class BlobNotFound(LookupError):
     """The store has no such blob, or no longer has all of its bytes."""
@@ -62,7 +64,7 @@ class BlobStore(ABC):
         """
 
     @abstractmethod
-    async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
+    async def write(self, digest: Digest, chunks: AsyncIterable[Chunk]) -> None:
         """Keep `chunks` under `digest`: all of them, or none if `chunks` raises.
 
         A blob that is there already is kept as it is, and `chunks` need not be read to its end.

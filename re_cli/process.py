@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import sys
 from collections.abc import Coroutine
@@ -10,6 +11,9 @@ from collections.abc import Coroutine
 import click
 import uvloop
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT_BUFFER_BYTES = 8 << 20  # larger ones go back to the kernel at once
+KEPT_BYTES = 64 << 20  # freed memory that is kept at the end of the heap
 LEVELS = ("debug", "info", "warning", "error")
 
 log_level_option = click.option(
@@ -32,7 +36,20 @@ def log_to_stderr(level: str) -> None:
     )
 
 
+def keep_freed_memory() -> None:
+    """Keep the pages of freed buffers for the next ones.
+
+    Buffers of a stream are as large as those that the C library otherwise takes from the kernel
+    and gives back each time: clearing their pages anew took a third of a read. Source: mallopt(3).
+    """
+    libc = ctypes.CDLL(None)
+    for parameter, value in ((M_MMAP_THRESHOLD, KEPT_BUFFER_BYTES), (M_TRIM_THRESHOLD, KEPT_BYTES)):
+        if hasattr(libc, "mallopt"):  # GNU's has it
+            libc.mallopt(parameter, value)
+
+
 def run(main: Coroutine[object, object, None]) -> None:
     """Run `main` on the faster event loop."""
+    keep_freed_memory()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main)

@@ -18,7 +18,7 @@ from typing import Self
 from google.rpc.code_pb2 import Code
 
 from cas.digest import Digest, DigestFunction
-from cas.store import BlobCorrupt, BlobNotFound, BlobStore, DigestMismatch, StoreFull
+from cas.store import BlobCorrupt, BlobNotFound, BlobStore, Chunk, DigestMismatch, StoreFull
 from cas.tree import is_empty
 from cas.wire import TO_WIRE, digest_to
 from protos import remote_execution_pb2 as reapi
@@ -133,7 +133,7 @@ class RemoteStore(BlobStore):
             if Digest.of(entry.data, function) == digest:
                 found[digest] = entry.data
 
-    async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
+    async def write(self, digest: Digest, chunks: AsyncIterable[Chunk]) -> None:
         if is_empty(digest):
             return
         if digest.size > self._single_bytes:
@@ -228,9 +228,9 @@ def _batches(
             yield batch
 
 
-async def _gathered(digest: Digest, chunks: AsyncIterable[bytes]) -> bytes:
+async def _gathered(digest: Digest, chunks: AsyncIterable[Chunk]) -> bytes:
     """Return all `chunks`, which are to be held in memory: raise DigestMismatch if too long."""
-    held: list[bytes] = []
+    held: list[Chunk] = []
     hasher, size = digest.function.hasher(), 0
     async for chunk in chunks:
         hasher.update(chunk)

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import grpc.aio
 
 from cas.digest import Digest
-from cas.store import BlobCorrupt, BlobNotFound
+from cas.store import BlobCorrupt, BlobNotFound, Chunk
 from protos import bytestream_pb2 as bytestream
 from protos.bytestream_pb2_grpc import ByteStreamStub
 from re_client.connection import Connection, told_apart
@@ -64,7 +64,7 @@ class ByteStream:
         except NotServed:
             raise (BlobCorrupt if begun else BlobNotFound)(digest) from None
 
-    async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
+    async def write(self, digest: Digest, chunks: AsyncIterable[Chunk]) -> None:
         """Upload a blob; raise what a store's `write` raises, and ConnectionError."""
         name = write_name(self._instance_name, digest)
         offset, failed = 0, 0

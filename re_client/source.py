@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
+from cas.store import Chunk
+
 SEGMENT_BYTES = 1 << 20  # of one message: smaller ones cost calls, larger ones only memory
 KEPT_BYTES = 16 << 20  # already sent, and had again if the server did not keep them
 
@@ -31,7 +33,7 @@ class Source:
     anything that is not an iterator itself), else over the last KEPT_BYTES that were sent.
     """
 
-    def __init__(self, chunks: AsyncIterable[bytes]) -> None:
+    def __init__(self, chunks: AsyncIterable[Chunk]) -> None:
         self._chunks = chunks
         self._fresh = _segmented(aiter(chunks))
         self._kept: deque[bytes] = deque()
@@ -76,9 +78,9 @@ class Source:
             self._begin += len(self._kept.popleft())
 
 
-async def _segmented(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def _segmented(chunks: AsyncIterator[Chunk]) -> AsyncGenerator[bytes, None]:
     """Join small chunks and cut large ones."""
-    held: list[bytes] = []
+    held: list[Chunk] = []
     size = 0
     async for chunk in chunks:
         if size + len(chunk) > SEGMENT_BYTES and held:
@@ -86,16 +88,16 @@ async def _segmented(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None
             held, size = [], 0
         start = 0
         while len(chunk) - start > SEGMENT_BYTES:
-            yield chunk[start : start + SEGMENT_BYTES]
+            yield bytes(chunk[start : start + SEGMENT_BYTES])
             start += SEGMENT_BYTES
         if rest := chunk[start:]:
             held.append(rest)
             size += len(rest)
     if held:
-        yield held[0] if len(held) == 1 else b"".join(held)
+        yield bytes(held[0]) if len(held) == 1 else b"".join(held)
 
 
-async def _skipped(chunks: AsyncIterator[bytes], count: int) -> AsyncGenerator[bytes, None]:
+async def _skipped(chunks: AsyncIterator[Chunk], count: int) -> AsyncGenerator[bytes, None]:
     """Leave out the first `count` bytes."""
     async with aclosing(_segmented(chunks)) as segments:
         async for segment in segments:

@@ -71,6 +71,8 @@ class WorkerLink:
 
     async def close(self) -> None:
         """Say that nothing more is sent, and wait until the server has taken all in."""
+        if self._call.done():
+            return
         async with self._writing:
             await self._call.done_writing()
         while True:

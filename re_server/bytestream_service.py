@@ -14,6 +14,7 @@ from re_server.instances import Instances
 from re_server.open_writes import OpenWrite, OpenWrites
 from re_server.resource_name import IDENTITY, Resource, parse_read, parse_write
 from re_server.rpc import Context
+from re_server.write_message import WriteMessage, parse_write_message
 
 COMPRESSED_SIZE = -1  # committed_size of a compressed upload that ended early
 _DATA = b"\x52"  # tag of ReadResponse.data, field 10
@@ -26,7 +27,7 @@ class Unfinished(Refused):
 class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
     """google.bytestream.ByteStream, for blobs as they are and compressed with zstd."""
 
-    raw_methods = frozenset({"Read"})
+    raw_methods = frozenset({"Read", "Write"})
 
     def __init__(self, instances: Instances, blobs: BlobStore, writes: OpenWrites) -> None:
         self._instances = instances
@@ -56,15 +57,13 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
         async for chunk in chunks:
             yield _read_response(chunk)
 
-    async def Write(
-        self, requests: AsyncIterable[bytestream_pb2.WriteRequest], context: Context
-    ) -> bytestream_pb2.WriteResponse:
+    async def Write(self, requests: AsyncIterable[bytes], context: Context) -> bytes:  # type: ignore[override]  # raw, see write_message.py
         """Take a blob in; end at once where it is there already.
 
         Source: bytestream.proto, WriteRequest; remote_execution.proto, service
         ContentAddressableStorage, on uploads of blobs that exist.
         """
-        messages = aiter(requests)
+        messages = _parsed(requests)
         first = await anext(messages, None)
         if first is None:
             raise Refused("the stream ended before its first message")
@@ -74,7 +73,7 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
             return _committed(resource, resource.digest.size)
         if first.finish_write and not first.write_offset and resource.compressor == IDENTITY:
             await _end(messages)
-            await self._blobs.write_all(first.data, resource.digest)
+            await self._blobs.write_all(bytes(first.data), resource.digest)
             return _committed(resource, resource.digest.size)
         write = self._opened(name, resource, first.write_offset)
         sent = await self._received(name, write, first, messages)
@@ -84,14 +83,14 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
             await write.finish()
         finally:
             self._writes.close(name, write)
-        return bytestream_pb2.WriteResponse(committed_size=sent)
+        return bytestream_pb2.WriteResponse(committed_size=sent).SerializeToString()
 
     async def _received(
         self,
         name: str,
         write: OpenWrite,
-        first: bytestream_pb2.WriteRequest,
-        messages: AsyncIterator[bytestream_pb2.WriteRequest],
+        first: WriteMessage,
+        messages: AsyncIterator[WriteMessage],
     ) -> int | None:
         """Receive one connection's part of an upload, which stays open if the connection breaks."""
         me = write.holder = object()
@@ -138,8 +137,8 @@ async def _receive(
     name: str,
     write: OpenWrite,
     me: object,
-    first: bytestream_pb2.WriteRequest,
-    messages: AsyncIterator[bytestream_pb2.WriteRequest],
+    first: WriteMessage,
+    messages: AsyncIterator[WriteMessage],
 ) -> int | None:
     """Add all that a connection sends; return the committed size, None where it ended early.
 
@@ -147,7 +146,7 @@ async def _receive(
     ends before the upload does.
     """
     expected = first.write_offset
-    message: bytestream_pb2.WriteRequest | None = first
+    message: WriteMessage | None = first
     while message is not None and not write.ended:
         if write.holder is not me:
             raise Unserved(f"resource_name {name!r}: another connection goes on with this upload")
@@ -165,21 +164,26 @@ async def _receive(
     )
 
 
-def _check(message: bytestream_pb2.WriteRequest, name: str, expected: int) -> None:
+async def _parsed(messages: AsyncIterable[bytes]) -> AsyncIterator[WriteMessage]:
+    async for message in messages:
+        yield parse_write_message(message)
+
+
+def _check(message: WriteMessage, name: str, expected: int) -> None:
     if message.resource_name not in {"", name}:
         raise Refused(f"resource_name {message.resource_name!r}: the stream began with {name!r}")
     if message.write_offset != expected:
         raise Refused(f"write_offset {message.write_offset}: expected {expected}")
 
 
-async def _end(messages: AsyncIterator[bytestream_pb2.WriteRequest]) -> None:
+async def _end(messages: AsyncIterator[WriteMessage]) -> None:
     if await anext(messages, None) is not None:
         raise Refused("a message came after finish_write")
 
 
-def _committed(resource: Resource, size: int) -> bytestream_pb2.WriteResponse:
+def _committed(resource: Resource, size: int) -> bytes:
     early = size if resource.compressor == IDENTITY else COMPRESSED_SIZE
-    return bytestream_pb2.WriteResponse(committed_size=early)
+    return bytestream_pb2.WriteResponse(committed_size=early).SerializeToString()
 
 
 async def _limited(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterator
 
 import zstandard
 
+from cas.store import Chunk
 from re_client.status import Refused
 
 LEVEL = 1  # of zstd: what is sent once is to cost less than the network it saves
@@ -32,13 +33,13 @@ class Decoder:
     def __init__(self) -> None:
         self._frame: zstandard.ZstdDecompressionObj | None = None
 
-    def decode(self, data: bytes) -> Iterator[bytes]:
+    def decode(self, data: Chunk) -> Iterator[bytes]:
         """Yield what `data`, the next piece, stands for, in parts of bounded size.
 
         Raises Refused where it is no zstd frame, or one that needs too much memory.
         """
         for at in range(0, len(data), SLICE_BYTES):
-            part = data[at : at + SLICE_BYTES]
+            part = bytes(data[at : at + SLICE_BYTES])
             while part:
                 if self._frame is None:
                     self._frame = _decompressor()

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
-from cas.store import BlobStore, DigestMismatch
+from cas.store import BlobStore, Chunk, DigestMismatch
 from re_client.status import Overloaded
 from re_server.compression import Decoder
 from re_server.resource_name import IDENTITY, Resource
@@ -30,8 +30,8 @@ class OpenWrite:
         self.used = time.monotonic()
         self.holder: object = None
         self._decoder = None if resource.compressor == IDENTITY else Decoder()
-        self._parts: asyncio.Queue[list[bytes] | None] = asyncio.Queue(QUEUED_PARTS)
-        self._collected: list[bytes] = []
+        self._parts: asyncio.Queue[list[Chunk] | None] = asyncio.Queue(QUEUED_PARTS)
+        self._collected: list[Chunk] = []
         self._collected_bytes = 0
         self._task = asyncio.create_task(blobs.write(resource.digest, self._chunks()))
         self._task.add_done_callback(self._let_go)
@@ -50,10 +50,10 @@ class OpenWrite:
         if self._decoder is not None:
             self._decoder = Decoder()
 
-    async def add(self, data: bytes) -> None:
+    async def add(self, data: memoryview) -> None:
         """Take the next bytes as they came; raise Refused or DigestMismatch."""
         self.used = time.monotonic()
-        decoded: Iterator[bytes] = iter((data,)) if data else iter(())
+        decoded: Iterator[Chunk] = iter((data,)) if data else iter(())
         if self._decoder is not None:
             decoded = self._decoder.decode(data)
         for part in decoded:
@@ -83,11 +83,11 @@ class OpenWrite:
         if collected:
             await self._put(collected)
 
-    async def _put(self, parts: list[bytes] | None) -> None:
+    async def _put(self, parts: list[Chunk] | None) -> None:
         if not self.ended:
             await self._parts.put(parts)
 
-    async def _chunks(self) -> AsyncIterator[bytes]:
+    async def _chunks(self) -> AsyncIterator[Chunk]:
         while (parts := await self._parts.get()) is not None:
             for part in parts:
                 yield part

@@ -110,13 +110,10 @@ def _emptied(path: str, depth: int, top: str) -> bool:
         for entry in list(entries):
             if not entry.is_dir(follow_symlinks=False):
                 os.unlink(entry.path)  # noqa: PTH108
-            elif _emptied(entry.path, depth - 1, top):
+                continue
+            whole = _emptied(entry.path, depth - 1, top) and whole
+            if depth > 1:  # else it is what was moved
                 os.rmdir(entry.path)  # noqa: PTH106
-            elif depth > 1:
-                os.rmdir(entry.path)  # noqa: PTH106
-                whole = False
-            else:
-                whole = False
     return whole
 
 

@@ -14,6 +14,7 @@ from tests.serving import Served
 TEST_SECONDS = 120
 # A module that needs another server has its own constant SETTINGS.
 DEFAULTS = """
+server.drain_seconds = 2
 execution.no_worker_seconds = 2
 execution.heartbeat_seconds = 1
 worker.slots = 8

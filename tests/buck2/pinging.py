@@ -63,18 +63,31 @@ class PingingConnection:
         self._streams: dict[int, Stream] = {}
         self._authority = "{}:{}".format(*writer.get_extra_info("peername")[:2])
 
-    async def serve(self) -> None:
-        """Take in what the server sends, until it closes the connection."""
+    async def greet(self) -> None:
+        """Send what a connection begins with."""
         self._http.initiate_connection()
         await self._flush()
-        while data := await self._reader.read(READ_BYTES):
-            for event in self._http.receive_data(data):
-                self._take(event)
-            await self._flush()
-        self._break_all(self.goaway or "the server closed the connection")
 
-    async def call(self, method: str, request: Message) -> Stream:
-        """Begin a call with one request. method: /package.Service/Method."""
+    async def serve(self) -> None:
+        """Take in what the server sends, until it closes the connection."""
+        try:
+            while data := await self._reader.read(READ_BYTES):
+                for event in self._http.receive_data(data):
+                    self._take(event)
+                await self._flush()
+        except ConnectionError as error:
+            self.goaway = self.goaway or str(error)
+        self.goaway = self.goaway or "the server closed the connection"
+        for stream in self._streams.values():
+            if not stream.ended.is_set():
+                stream.broken = self.goaway
+                stream.ended.set()
+
+    async def call(self, method: str, request: Message, *, open: bool = False) -> Stream:
+        """Begin a call with one request.
+
+        method: /package.Service/Method. open: more requests may follow, though none does.
+        """
         stream_id = self._http.get_next_available_stream_id()
         self._streams[stream_id] = stream = Stream()
         self._http.send_headers(
@@ -89,7 +102,7 @@ class PingingConnection:
             ],
         )
         data = request.SerializeToString()
-        self._http.send_data(stream_id, PREFIX.pack(0, len(data)) + data, end_stream=True)
+        self._http.send_data(stream_id, PREFIX.pack(0, len(data)) + data, end_stream=not open)
         await self._flush()
         return stream
 
@@ -114,18 +127,12 @@ class PingingConnection:
             case TrailersReceived(stream_id=stream_id, headers=headers):
                 self._streams[stream_id].trailers = {str(k): str(v) for k, v in headers}
             case StreamReset(stream_id=stream_id, error_code=code):
-                self._streams[stream_id].broken = f"RST_STREAM {code}"
+                self._streams[stream_id].broken = f"RST_STREAM {int(code)}"
                 self._streams[stream_id].ended.set()
             case StreamEnded(stream_id=stream_id):
                 self._streams[stream_id].ended.set()
             case _:
                 pass  # settings, windows and headers, which the library sees to itself
-
-    def _break_all(self, why: str) -> None:
-        for stream in self._streams.values():
-            if not stream.ended.is_set():
-                stream.broken = why
-                stream.ended.set()
 
     async def _flush(self) -> None:
         self._writer.write(self._http.data_to_send())
@@ -138,6 +145,7 @@ async def pinging(address: str) -> AsyncIterator[PingingConnection]:
     host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     connection = PingingConnection(reader, writer)
+    await connection.greet()
     async with asyncio.TaskGroup() as tasks:
         serving = tasks.create_task(connection.serve())
         try:

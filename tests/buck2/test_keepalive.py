@@ -18,7 +18,7 @@ from tests.serving import Served
 EXECUTE = "/build.bazel.remote.execution.v2.Execution/Execute"
 CAPABILITIES = "/build.bazel.remote.execution.v2.Capabilities/GetCapabilities"
 # Without the repetition of stages, so that the stream is silent for as long as the action runs.
-SETTINGS = "execution.heartbeat_seconds = 3600\n"
+SETTINGS = "server.drain_seconds = 2\nexecution.heartbeat_seconds = 3600\n"
 
 
 async def assert_answers(connection: PingingConnection) -> None:

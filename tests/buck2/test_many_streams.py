@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 STREAMS = 400  # Buck2's execution_concurrency_limit
 SLOTS = 4
-SETTINGS = f"worker.slots = {SLOTS}\n"
+SETTINGS = f"server.drain_seconds = 2\nworker.slots = {SLOTS}\n"
 
 
 async def stage_of(stream: ExecuteCall, wanted: reapi.ExecutionStage.Value.ValueType) -> str:

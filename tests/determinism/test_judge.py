@@ -75,7 +75,8 @@ async def test_every_verdict_is_counted(store: OpenStore, results: DiskResults) 
         decision = await judge.settle(KEY, new, mode, replace=replace)
         assert decision.verdict is verdict
         expected[verdict] += 1
-    store.environment.write_now(lambda write: [store.index.drop(write, key) for key in _all(store)])
+    keys = _all(store)
+    await store.environment.write(lambda write: [store.index.drop(write, key) for key in keys])
     await uploaded(store, b"", b"", b"3")
     assert (await judge.settle(KEY, third, Mode.PIN)).verdict is Verdict.SUPERSEDED
     expected[Verdict.SUPERSEDED] += 1

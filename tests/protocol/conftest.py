@@ -16,6 +16,7 @@ from tests.serving import Served
 TEST_SECONDS = 90
 # A module that needs another server has its own constant SETTINGS.
 DEFAULTS = """
+server.drain_seconds = 2
 execution.no_worker_seconds = 2
 execution.default_timeout_seconds = 100
 execution.max_timeout_seconds = 100

@@ -28,6 +28,7 @@ from tests.serving import serving
 BUDGET_BYTES = 8_000_000
 FILLER_BYTES = 400_000
 SMALL_STORE = f"""
+server.drain_seconds = 2
 store.max_bytes = {BUDGET_BYTES}
 store.upload_lease_seconds = 0.2
 worker.enabled = false

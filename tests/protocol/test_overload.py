@@ -11,6 +11,7 @@ from tests.protocol.peer import CALL_SECONDS, Peer, Refusal, attempt, refused, r
 from tests.protocol.test_write import Sender, message
 
 SETTINGS = """
+server.drain_seconds = 2
 server.max_open_writes = 3
 execution.max_queued = 2
 execution.no_worker_seconds = 30

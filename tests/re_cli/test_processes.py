@@ -85,7 +85,7 @@ def test_a_second_signal_ends_a_worker_at_once(tmp_path: Path) -> None:
         working(tmp_path / "worker", served.grpc) as worker,
     ):
         holdfast = Holdfast(served.grpc)
-        line = [HOLDFAST, "execute", "--server", served.grpc, "sleep", "600"]
+        line = [str(HOLDFAST), "execute", "--server", served.grpc, "sleep", "600"]
         with subprocess.Popen(line, stderr=subprocess.DEVNULL) as waiting:
             deadline = time.monotonic() + WAIT_SECONDS
             while running(holdfast) != 1:

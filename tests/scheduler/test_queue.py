@@ -233,8 +233,8 @@ def test_a_platform_is_unserved_from_when_its_last_worker_leaves() -> None:
     wide, narrow = worker("wide", platform=LINUX + MAC), worker("narrow")
     queue.attach(wide, now=0)
     queue.attach(narrow, now=0)
+    *_, job = [submit(queue, name, request(name)) for name in "123"]
     for name in "123":
-        job = submit(queue, name, request(name))
         queue.watch(name)
     queue.retire(wide, now=0)
     assert queue.expire(now=1000) == NOTHING

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import (
     Bundle,
+    MultipleResults,
     RuleBasedStateMachine,
     consumes,
     invariant,
+    multiple,
     precondition,
     rule,
 )
@@ -24,7 +26,7 @@ from scheduler.request import Request
 from tests.scheduler.asking import LINUX, MAC, request
 
 LIMITS = Limits(
-    max_queued=8,
+    max_queued=12,
     max_attempts=3,
     abandoned_seconds=30,
     no_worker_seconds=40,
@@ -43,6 +45,10 @@ REQUESTS = st.builds(
     fresh=st.sampled_from([False, False, True]),
 )
 OFFERS = st.sampled_from([LINUX, MAC, LINUX + MAC])
+
+
+def aged(job: Job) -> float:
+    return job.place[0] * LIMITS.aging_seconds + job.queued_at
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -82,6 +88,10 @@ class QueueMachine(RuleBasedStateMachine):
         self.asked[name], self.jobs[name] = wanted, job
         self.apply(effects)
         return name
+
+    @rule(target=waiters, wanted=st.lists(REQUESTS, min_size=2, max_size=6))
+    def submit_many(self, wanted: list[Request]) -> MultipleResults[str]:
+        return multiple(*[self.submit(one) for one in wanted])
 
     @rule(name=consumes(waiters))
     def cancel(self, name: str) -> None:
@@ -186,11 +196,13 @@ class QueueMachine(RuleBasedStateMachine):
     def check_turn(self, job: Job, waiting: list[Job]) -> None:
         """Hold the start of `job` against what waits for its worker, itself included."""
         priority = job.place[0]
-        for other in waiting:
-            better = other.place[0] < priority
-            assert not (better and other.queued_at <= job.queued_at)
-        if priority > min(other.place[0] for other in waiting):
-            return  # its turn by age
+        urgent = min(other.place[0] for other in waiting)
+        if min(waiting, key=lambda other: (aged(other), other.number)).place[0] > urgent:
+            assert priority > urgent
+        if priority > urgent:
+            oldest = min(waiting, key=lambda other: (aged(other), other.number))
+            assert job is oldest
+            return
         shares = Counter((other.required, other.place) for other in self.running)
         mine = shares[job.required, job.place]
         for other in waiting:
@@ -207,7 +219,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost(self) -> None:
-        assert sum(self.queue.depths().values()) == len(self.queued()) <= LIMITS.max_queued + 9
+        assert sum(self.queue.depths().values()) == len(self.queued())
         assert self.queue.running == len(self.running)
         assert self.queue.idle == (not self.live())
         for name, job in self.jobs.items():
@@ -223,6 +235,13 @@ class QueueMachine(RuleBasedStateMachine):
             if job.request.mergeable and not job.request.fresh
         )
         assert all(number == 1 for number in keys.values())
+
+    @invariant()
+    def a_job_that_waits_counts_for_its_most_urgent_waiter(self) -> None:
+        for job in self.queued():
+            waiting = sorted((name for name in job.waiters), key=int)
+            lead = min((self.asked[name] for name in waiting), key=lambda asked: asked.priority)
+            assert job.place == (lead.priority, lead.invocation)
 
     @invariant()
     def no_worker_has_more_than_its_slots(self) -> None:

@@ -149,7 +149,7 @@ class Site:
 
 @dataclass
 class Setting:
-    """How a worker is set up. own_user: actions run as the worker's user, as if it were not root."""
+    """How a worker is set up. own_user: actions run as its own user, as if it were not root."""
 
     worker: dict[str, object] = field(default_factory=dict)
     limits: dict[str, object] = field(default_factory=dict)

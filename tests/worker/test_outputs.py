@@ -11,7 +11,7 @@ from cas.digest import Digest, DigestFunction
 from cas.tree import InvalidMessage
 from protos import remote_execution_pb2 as reapi
 from re_client.status import to_status
-from tests.worker.site import SETTINGS, Inputs, Link, Program, Setting, Site, site
+from tests.worker.site import SETTINGS, Input, Inputs, Link, Program, Setting, Site, site
 from worker.executor import OutputsOverBound, OutputsRefused, Task
 
 Format = reapi.Command.OutputDirectoryFormat
@@ -92,14 +92,15 @@ async def test_parents_of_all_outputs_are_made_before_the_run(any_worker: Site) 
 async def test_a_parent_that_is_a_file_or_leads_outside_is_refused(any_worker: Site) -> None:
     outside = any_worker.path.parent / "outside"
     outside.mkdir()
-    for parent in (b"file", Link(str(outside)), Link("../../..")):
+    parents: list[Input] = [b"file", Link(str(outside)), Link("../../..")]
+    for parent in parents:
         with pytest.raises(InvalidMessage, match="'a/b'"):
             await any_worker.shell("true", {"a": parent}, ["a/b/c"])
     assert list(outside.iterdir()) == []
 
 
 async def test_a_parent_that_is_a_link_inside_the_root_is_followed(any_worker: Site) -> None:
-    inputs = {"real/x": b"", "link": Link("real")}
+    inputs: Inputs = {"real/x": b"", "link": Link("real")}
     result = await any_worker.shell("echo x >link/sub/out", inputs, ["link/sub/out"])
     assert await any_worker.files(result) == {"link/sub/out": b"x\n"}
 
@@ -371,7 +372,7 @@ async def test_inputs_that_are_passed_through_are_left_alone(upper: tuple[Site, 
 
 
 async def test_a_compiler_gives_what_runs(any_worker: Site) -> None:
-    inputs = {
+    inputs: Inputs = {
         "src/main.c": b'#include "lib.h"\nint main(void) { return answer(); }\n',
         "src/lib.h": b"int answer(void);\n",
         "src/lib.c": b"int answer(void) { return 42; }\n",

@@ -1,0 +1,69 @@
+"""ByteStream.Write's messages, without copies of what they carry."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from protos import bytestream_pb2
+
+# Tags of a WriteRequest's fields. Source: bytestream.proto, message WriteRequest.
+_NAME, _OFFSET, _FINISH, _DATA = 0x0A, 0x10, 0x18, 0x52
+
+
+class WriteMessage(NamedTuple):
+    """A WriteRequest. data: a view of the message that it came in."""
+
+    resource_name: str
+    write_offset: int
+    finish_write: bool
+    data: memoryview
+
+
+def parse_write_message(message: bytes) -> WriteMessage:
+    """Read a serialised WriteRequest; raise DecodeError if it is none.
+
+    A parsed message would copy the data twice, which took a third of an upload's time. What is
+    not written in the usual way is left to protobuf.
+    """
+    name, offset, finish = "", 0, False
+    data = memoryview(b"")
+    at, end = 0, len(message)
+    try:
+        while at < end:
+            tag = message[at]
+            value, at = _varint(message, at + 1)
+            if tag == _NAME:
+                name = message[at : at + value].decode()
+                at += value
+            elif tag == _DATA:
+                data = memoryview(message)[at : at + value]
+                at += value
+            elif tag == _OFFSET and value < 1 << 63:
+                offset = value
+            elif tag == _FINISH:
+                finish = bool(value)
+            else:
+                return _parsed(message)
+    except (IndexError, UnicodeDecodeError):
+        return _parsed(message)
+    return WriteMessage(name, offset, finish, data) if at == end else _parsed(message)
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    """Return the number at `at`, and where it ends; raise IndexError if it does not."""
+    number = shift = 0
+    while (byte := message[at]) & 0x80:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        at += 1
+    return number | byte << shift, at + 1
+
+
+def _parsed(message: bytes) -> WriteMessage:
+    request = bytestream_pb2.WriteRequest.FromString(message)
+    return WriteMessage(
+        request.resource_name,
+        request.write_offset,
+        request.finish_write,
+        memoryview(request.data),
+    )
