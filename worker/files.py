@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -186,8 +186,13 @@ class FileCache:
         temporary = self._new_path()
         try:
             with open(temporary, "xb") as made:  # noqa: ASYNC230, PTH123 - makes an entry, no more
-                async for chunk in self._store.read(file.digest):
-                    await asyncio.to_thread(made.write, chunk)
+                chunks = self._store.read(file.digest)
+                try:
+                    async for chunk in chunks:
+                        await asyncio.to_thread(made.write, chunk)
+                finally:
+                    if isinstance(chunks, AsyncGenerator):
+                        await chunks.aclose()
             await asyncio.to_thread(self._finish, temporary, file)
         except BlobNotFound as error:
             return {error.digest}

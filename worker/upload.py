@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 
 from cas.digest import Digest
@@ -36,7 +37,8 @@ async def upload(store: BlobStore, blobs: Mapping[Digest, bytes | Path]) -> None
     await _write_many(store, small)
 
     async def write(digest: Digest) -> None:
-        await store.write(digest, _chunks(blobs[digest]))
+        async with aclosing(_chunks(blobs[digest])) as chunks:
+            await store.write(digest, chunks)
 
     await each(large, write, limit=STREAMS)
 
@@ -48,7 +50,7 @@ async def _write_many(store: BlobStore, blobs: Mapping[Digest, bytes]) -> None:
         raise error
 
 
-async def _chunks(content: bytes | Path) -> AsyncIterator[bytes]:
+async def _chunks(content: bytes | Path) -> AsyncGenerator[bytes, None]:
     if isinstance(content, bytes):
         for start in range(0, len(content), CHUNK_BYTES):
             yield content[start : start + CHUNK_BYTES]

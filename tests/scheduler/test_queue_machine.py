@@ -72,6 +72,9 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(target=waiters, wanted=REQUESTS)
     def submit(self, wanted: Request) -> str:
+        return self.ask(wanted)
+
+    def ask(self, wanted: Request) -> str:
         name = next(self.names)
         before = (self.queue.depths(), self.queue.running, self.queue.idle)
         try:
@@ -91,7 +94,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(target=waiters, wanted=st.lists(REQUESTS, min_size=2, max_size=6))
     def submit_many(self, wanted: list[Request]) -> MultipleResults[str]:
-        return multiple(*[self.submit(one) for one in wanted])
+        return multiple(*map(self.ask, wanted))
 
     @rule(name=consumes(waiters))
     def cancel(self, name: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from cas.digest import Digest
 from cas.memory import MemoryStore
-from cas.store import BlobCorrupt, BlobStore
+from cas.store import BlobCorrupt, BlobStore, Chunk
 from cas.tree import MissingInputs
 from worker.files import INPUT_TIME_NS, SMALL_BYTES, File, FileCache
 
@@ -41,7 +41,7 @@ class CountingStore(BlobStore):
         self.batches.append(len(digests))
         return await super().read_many(digests)
 
-    async def write(self, digest: Digest, chunks: AsyncIterable[bytes]) -> None:
+    async def write(self, digest: Digest, chunks: AsyncIterable[Chunk]) -> None:
         await self.inner.write(digest, chunks)
 
     async def put(self, data: bytes, *, executable: bool = False) -> File:

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from hypothesis import given, strategies as st
+
+from cas.digest import Digest, DigestFunction
+from cas.names import Presence, cut, digest_in, framed, name_in
+from cas.wire import digest_from
+from protos import remote_execution_pb2 as reapi
+
+SIZES = st.one_of(st.integers(1, 300), st.integers(1, (1 << 63) - 1))
+HASHES = st.text("0123456789abcdef", min_size=64, max_size=64)
+DIGESTS = st.builds(lambda hash, size: reapi.Digest(hash=hash, size_bytes=size), HASHES, SIZES)
+REQUESTS = st.builds(
+    lambda instance, digests, function: reapi.FindMissingBlobsRequest(
+        instance_name=instance, blob_digests=digests, digest_function=function
+    ),
+    st.text(max_size=40),
+    st.lists(DIGESTS, min_size=1, max_size=20),
+    st.sampled_from([0, 1, 9]),
+)
+
+
+@given(REQUESTS)
+def test_a_request_in_the_usual_form_is_cut_into_what_it_says(
+    request: reapi.FindMissingBlobsRequest,
+) -> None:
+    found = cut(request.SerializeToString(), function_field=3)
+    assert found is not None
+    assert found.instance == request.instance_name
+    assert found.function == request.digest_function
+    assert [digest_in(piece, DigestFunction.SHA256) for piece in found.pieces] == [
+        digest_from(message, DigestFunction.SHA256) for message in request.blob_digests
+    ]
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_cut_without_an_error(data: bytes) -> None:
+    found = cut(data, function_field=3)
+    if found is not None:
+        for piece in found.pieces:
+            name_in(piece)
+
+
+@given(DIGESTS)
+def test_a_framed_digest_is_field_2_of_an_answer(message: reapi.Digest) -> None:
+    digest = digest_from(message, DigestFunction.SHA256)
+    answer = reapi.FindMissingBlobsResponse.FromString(framed(digest))
+    request = reapi.FindMissingBlobsRequest.FromString(framed(digest))
+    assert list(answer.missing_blob_digests) == list(request.blob_digests) == [message]
+
+
+def test_a_request_with_an_empty_blob_or_another_hash_length_is_left_to_protobuf() -> None:
+    empty = Digest.of(b"")
+    for digest in (
+        reapi.Digest(hash=empty.hash),
+        reapi.Digest(hash="ab" * 20, size_bytes=5),
+        reapi.Digest(hash="AB" * 32, size_bytes=5),
+    ):
+        request = reapi.FindMissingBlobsRequest(blob_digests=[digest])
+        found = cut(request.SerializeToString(), function_field=3)
+        assert found is None or None in [name_in(piece) for piece in found.pieces]
+
+
+def test_presence_forgets_everything_when_a_blob_goes_and_when_its_time_is_over() -> None:
+    now = 0.0
+    presence = Presence(seconds=10, clock=lambda: now)
+    function = DigestFunction.SHA256
+    presence.add(function, [b"one"], presence.generation)
+    assert presence.known(function) == {b"one"}
+    presence.forget()
+    assert presence.known(function) == set()
+    stale = presence.generation
+    presence.forget()
+    presence.add(function, [b"two"], stale)
+    assert presence.known(function) == set()
+    presence.add(function, [b"three"], presence.generation)
+    now = 11.0
+    assert presence.known(function) == set()
