@@ -198,18 +198,8 @@ class DiskStore(BlobStore):
     async def read_joined(
         self, digests: Iterable[Digest], before: Callable[[Digest], bytes]
     ) -> tuple[bytes, list[Digest]]:
-        parts: list[bytes | memoryview] = []
-        found: list[Digest] = []
-        others: list[Digest] = []
         with self._environment.view() as view:
-            for digest in digests:
-                if (data := self._index.view(view, key_of(digest))) is None:
-                    others.append(digest)
-                else:
-                    parts += (before(digest), data)
-                    found.append(digest)
-            joined = b"".join(parts)
-            parts.clear()
+            joined, found, others = self._index.join(view, digests, before)
         self._touch(found)
         if others:
             rest, others = await super().read_joined(others, before)
@@ -292,29 +282,25 @@ class DiskStore(BlobStore):
         self._index.put_file(write, key, bytes(incoming.sums), self._upload_until())
 
     async def write_many(self, blobs: Mapping[Digest, bytes]) -> dict[Digest, Exception]:
-        try:
-            missing = await self.find_missing(blobs)
-        except StoreFull as error:
-            return {digest: error for digest in blobs if not is_empty(digest)}
-        small = {
-            digest: blobs[digest] for digest in missing if digest.size <= self.limits.inline_bytes
-        }
-        failed = await super().write_many(
-            {digest: blobs[digest] for digest in missing if digest not in small}
-        )
-        for digest, data in list(small.items()):
-            if (found := Digest.of(data, digest.function)) != digest:
+        small: dict[Digest, bytes] = {}
+        large: dict[Digest, bytes] = {}
+        failed: dict[Digest, Exception] = {}
+        for digest, data in blobs.items():
+            if digest.size > self.limits.inline_bytes:
+                large[digest] = data
+            elif (found := Digest.of(data, digest.function)) == digest:
+                small[digest] = data
+            elif not is_empty(digest) and digest in await self.find_missing([digest]):
                 failed[digest] = DigestMismatch(expected=digest, found=found)
-                del small[digest]
+        if large:
+            failed |= await super().write_many(large)
         if small:
             failed |= await self._write_inline(small)
         return failed
 
     async def _write_inline(self, small: dict[Digest, bytes]) -> dict[Digest, Exception]:
         until = self._upload_until()
-
-        keyed = {key_of(digest): data for digest, data in small.items()}
-
+        keyed = {key_of(digest): data for digest, data in small.items() if data}
         try:
             async with self._room.reserved(sum(map(len, small.values()))):
                 await self._environment.write(

@@ -18,7 +18,7 @@ from cas.digest import Digest, DigestFunction, InvalidDigest
 HASH_CHARACTERS = 64  # only functions of this length; others go the ordinary way
 REMEMBERED_DIGESTS = 20_000  # about 400 bytes each
 _DIGEST = 0x12  # tag of field 2, which stands before each digest with the digest's length
-_HASH = b"\n@"  # tag and length of Digest.hash; they cannot stand inside a digest
+HASH_FRAME = b"\n@"  # tag and length of Digest.hash; they cannot stand inside a digest
 _INSTANCE = 0x0A  # tag of field 1
 # The hash, the tag of size_bytes (never left out, as it is for an empty blob), a varint.
 _NAME = re.compile(rb"([0-9a-f]{64}\x10[\x80-\xff]{0,8}[\x00-\x7f])(\x12[\x44-\x4c])?", re.DOTALL)
@@ -42,7 +42,7 @@ def cut(request: bytes, function_field: int) -> Cut | None:
     function_field: the number of the field digest_function. Returns None where it is seen at once
     that the request holds anything else; it is to be parsed as a message then.
     """
-    head, *pieces = request.split(_HASH)
+    head, *pieces = request.split(HASH_FRAME)
     if not pieces or len(head) < 2 or head[-2] != _DIGEST:  # noqa: PLR2004 - tag and length
         return None
     instance = head[:-2]
@@ -80,8 +80,13 @@ def name_of(digest: Digest) -> bytes:
     return b"%b\x10%b" % (digest.hash.encode(), varint(digest.size))
 
 
+_ONE_BYTE = [bytes((number,)) for number in range(128)]
+
+
 def varint(number: int) -> bytes:
     """Write a number of 0 or more as the wire does. Source: protobuf's encoding, varints."""
+    if number <= 0x7F:  # noqa: PLR2004
+        return _ONE_BYTE[number]
     written = bytearray()
     while number > 0x7F:  # noqa: PLR2004 - 7 bits a byte
         written.append(number & 0x7F | 0x80)
@@ -93,7 +98,7 @@ def varint(number: int) -> bytes:
 def framed(digest: Digest) -> bytes:
     """Return a digest that is not of an empty blob, as field 2 of a message."""
     name = name_of(digest)
-    return b"%c%c%b%b" % (_DIGEST, len(name) + len(_HASH), _HASH, name)
+    return b"%c%c%b%b" % (_DIGEST, len(name) + len(HASH_FRAME), HASH_FRAME, name)
 
 
 class Presence:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.metadata import version
 
@@ -53,4 +54,5 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line that the process was started with."""
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its notes on connections are not for people
     cli(prog_name="holdfast")

@@ -11,9 +11,10 @@ from collections.abc import Coroutine
 import click
 import uvloop
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 KEPT_BUFFER_BYTES = 8 << 20  # larger ones go back to the kernel at once
-KEPT_BYTES = 64 << 20  # freed memory that is kept at the end of the heap
+KEPT_BYTES = 32 << 20  # freed memory that is kept at the end of an arena
+ARENAS = 2  # so that a pool of threads does not keep as much each
 LEVELS = ("debug", "info", "warning", "error")
 
 log_level_option = click.option(
@@ -43,9 +44,10 @@ def keep_freed_memory() -> None:
     and gives back each time: clearing their pages anew took a third of a read. Source: mallopt(3).
     """
     libc = ctypes.CDLL(None)
-    for parameter, value in ((M_MMAP_THRESHOLD, KEPT_BUFFER_BYTES), (M_TRIM_THRESHOLD, KEPT_BYTES)):
-        if hasattr(libc, "mallopt"):  # GNU's has it
-            libc.mallopt(parameter, value)
+    if hasattr(libc, "mallopt"):  # GNU's has it
+        libc.mallopt(M_MMAP_THRESHOLD, KEPT_BUFFER_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        libc.mallopt(M_ARENA_MAX, ARENAS)
 
 
 def run(main: Coroutine[object, object, None]) -> None:

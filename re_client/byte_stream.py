@@ -13,6 +13,7 @@ from cas.store import BlobCorrupt, BlobNotFound, Chunk
 from protos import bytestream_pb2 as bytestream
 from protos.bytestream_pb2_grpc import ByteStreamStub
 from re_client.connection import Connection, told_apart
+from re_client.ending import Ending
 from re_client.names import read_name, write_name
 from re_client.source import Source
 from re_client.status import NotServed, ServerFailed
@@ -92,6 +93,7 @@ class ByteStream:
         and the answer is what counts.
         """
         call = self._stub.Write(metadata=self._connection.metadata)
+        ending = Ending(call)
         try:
             async with aclosing(source.segments(offset)) as segments:
                 async for segment in segments:
@@ -110,7 +112,10 @@ class ByteStream:
         except BaseException:
             call.cancel()
             raise
-        response = await call
+        try:
+            response = await call
+        except grpc.aio.AioRpcError as error:
+            raise ending.error or error from None
         return response.committed_size
 
     async def _kept(self, name: str) -> int | None:

@@ -30,6 +30,9 @@ METADATA_KEY = "build.bazel.remote.execution.v2.requestmetadata-bin"
 STATUS_KEY = "grpc-status-details-bin"
 # What a call ends with when its server is not there, and when it stops.
 GONE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+# What gRPC itself says, in place of what the server said, when a message is still being sent while
+# the call ends. How it ended is lost then: the next call finds out.
+CUT_OFF = "Internal error from Core"
 _ADDRESS = re.compile(r"(?:grpc://)?(?P<target>(?:\[[0-9A-Fa-f:.]+\]|[^\[\]/:\s]+):\d{1,5})/?")
 
 Request = TypeVar("Request")
@@ -97,14 +100,14 @@ class Connection:
 
         failed: calls in a row, this one included, that brought nothing.
         """
-        if error.code() not in GONE or failed >= self.retry.attempts:
+        if not is_gone(error) or failed >= self.retry.attempts:
             raise self.fact(error, digest=digest) from None
         await self.retry.pause(failed)
 
     def fact(self, error: grpc.aio.AioRpcError, *, digest: Digest | None = None) -> Exception:
         """Return what a failed call says, as the exception that a local store would raise."""
         status = status_of(error)
-        if error.code() in GONE:
+        if is_gone(error):
             return ConnectionError(f"{self.server} cannot be reached: {status.message}")
         return from_status(status, digest=digest)
 
@@ -135,6 +138,13 @@ def told_apart() -> Iterator[None]:
             grpc.aio.Metadata(),
             details="the server has cancelled the call",
         ) from None
+
+
+def is_gone(error: grpc.aio.AioRpcError) -> bool:
+    """Tell whether the call was cut off, so that it is worth another try."""
+    return error.code() in GONE or (
+        error.code() == grpc.StatusCode.INTERNAL and error.details() == CUT_OFF
+    )
 
 
 def status_of(error: grpc.aio.AioRpcError) -> Status:

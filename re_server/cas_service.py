@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from itertools import chain
 
-from cas.digest import Digest, InvalidDigest
-from cas.names import HASH_CHARACTERS, Presence, cut, digest_in, framed, name_in
+from cas.digest import Digest, DigestFunction, InvalidDigest
+from cas.names import HASH_CHARACTERS, HASH_FRAME, Presence, cut, digest_in, framed, name_in
 from cas.store import BlobNotFound, BlobStore
 from cas.tree import TreeLimits, is_empty
 from cas.wire import digest_to
@@ -91,47 +91,36 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
         parsed = reapi.BatchUpdateBlobsRequest.FromString(request)
         if len(request) > self._max_batch_bytes:
             self._bound(sum(len(each.data) for each in parsed.requests))
-        known = self._known(parsed)
+        hash = parsed.requests[0].digest.hash if parsed.requests else ""
+        function = self._instances.function(parsed.instance_name, parsed.digest_function, hash)
+        known = self._presence.known(function)
         answers: list[bytes] = []
         wanted: dict[Digest, bytes] = {}
-        waiting: dict[int, Digest] = {}
+        places: dict[Digest, int] = {}
         for at, each in enumerate(parsed.requests):
             said = each.digest.SerializeToString()
             answers.append(update_entry(said))
-            if (
-                said[2:] in known
-                and not each.compressor
-                and len(each.data) == each.digest.size_bytes
-            ):
-                continue
+            data = each.data
             try:
-                digest = self._update_digest(parsed, at)
-                wanted[digest] = each.data
-                waiting[at] = digest
+                if each.compressor != reapi.Compressor.IDENTITY:
+                    raise _compressed(at)
+                if said[2:] not in known or len(data) != each.digest.size_bytes:
+                    digest = _usual(said, function) or self._update_digest(parsed, at)
+                    wanted[digest] = data
+                    places[digest] = at
             except (InvalidDigest, Refused) as error:
                 answers[at] = update_failure(said, to_status(error))
         failed = await self._blobs.write_many(wanted) if wanted else {}
-        for at, digest in waiting.items():
-            if digest in failed:
-                said = digest_to(digest).SerializeToString()
-                answers[at] = update_failure(said, to_status(failed[digest]))
+        for digest, reason in failed.items():
+            said = digest_to(digest).SerializeToString()
+            answers[places[digest]] = update_failure(said, to_status(reason))
         return b"".join(answers)
 
-    def _known(self, request: reapi.BatchUpdateBlobsRequest) -> set[bytes]:
-        """Return the names of blobs that need not be looked up."""
-        hash = request.requests[0].digest.hash if request.requests else ""
-        return self._presence.known(
-            self._instances.function(request.instance_name, request.digest_function, hash)
-        )
-
     def _update_digest(self, request: reapi.BatchUpdateBlobsRequest, at: int) -> Digest:
-        each = request.requests[at]
-        if each.compressor != reapi.Compressor.IDENTITY:
-            raise Refused(f"requests[{at}].compressor: batches are not compressed here")
         return self._instances.digest(
             request.instance_name,
             request.digest_function,
-            each.digest,
+            request.requests[at].digest,
             field=f"requests[{at}].digest",
         )
 
@@ -193,3 +182,14 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
                 f"the blobs of this batch have {total} bytes, more than the "
                 f"max_batch_total_size_bytes of {self._max_batch_bytes}; use ByteStream"
             )
+
+
+def _usual(said: bytes, function: DigestFunction) -> Digest | None:
+    """Return the digest that is serialised in `said`, where it is of a usual form."""
+    if said[:2] != HASH_FRAME or name_in(said[2:]) is None:
+        return None
+    return digest_in(said[2:], function)
+
+
+def _compressed(at: int) -> Refused:
+    return Refused(f"requests[{at}].compressor: batches are not compressed here")

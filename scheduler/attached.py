@@ -101,6 +101,12 @@ class Attached:
         if self._outbox.pop(lease, None) is None:
             self._put(lease, worker_pb2.ToWorker(cancel=worker_pb2.Cancel(lease=lease)))
 
+    def forget(self) -> None:
+        """Let none of the leases count any more: the worker is gone."""
+        self._jobs.clear()
+        self._leases.clear()
+        self._outbox.clear()
+
     def _put(self, lease: str, message: worker_pb2.ToWorker) -> None:
         self._outbox[lease] = message
         self._woken.set()

@@ -156,13 +156,13 @@ class Dispatcher:
         worker = worker_from(offer)
         attached = Attached(worker, finished=self._finished, draining=self._retire)
         self._attached[worker] = attached
-        log.info("worker %s: %d slots, %s", worker.name, worker.slots, worker.platform)
+        log.info("worker %s connected: slots=%d, %s", worker.name, worker.slots, worker.platform)
         self._apply(self._queue.attach(worker, now=self._clock()))
         try:
             yield attached
         finally:
             log.info("worker %s is gone; actions taken back: %d", worker.name, worker.busy)
-            del self._attached[worker]
+            self._attached.pop(worker).forget()
             self._apply(self._queue.detach(worker, now=self._clock()))
 
     async def drain(self) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
 
+CHUNK_BYTES = 256 * 1024
 FICLONE = 0x40049409  # source: linux/fs.h
 # What a file system answers that does not share blocks, or not between these two files.
 UNSHARED = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.ENOSYS}
@@ -14,14 +14,25 @@ UNSHARED = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EPE
 
 def copy(source: str, target: str, *, mode: int, modified_ns: int) -> None:
     """Make `target`, which is not there, a copy of `source` with `mode` and a time of its own."""
-    with open(source, "rb") as read:  # noqa: PTH123 - called for each of thousands of files
-        made = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(made, "wb") as written:
-            if not _shared(read.fileno(), made):
-                shutil.copyfileobj(read, written, 1 << 20)
-                written.flush()
-            os.fchmod(made, mode)
+    read = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        made = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            if not _shared(read, made):
+                while data := os.read(read, CHUNK_BYTES):
+                    _write_all(made, data)
+            os.fchmod(made, mode)  # whatever the umask
             os.utime(made, ns=(modified_ns, modified_ns))
+        finally:
+            os.close(made)
+    finally:
+        os.close(read)
+
+
+def _write_all(target: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(target, rest) :]
 
 
 def _shared(source: int, target: int) -> bool:

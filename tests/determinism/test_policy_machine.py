@@ -107,7 +107,7 @@ class PolicyBesideModel(RuleBasedStateMachine):
 
 
 def test_the_policy_is_what_the_model_says() -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis has no types for it
+    run_state_machine_as_test(
         PolicyBesideModel,
         settings=settings(max_examples=150, stateful_step_count=25, deadline=None, database=None),
     )

@@ -158,6 +158,16 @@ async def test_a_full_store_is_told_as_such(store: RemoteStore, server: Shaky) -
     assert {type(error) for error in failed.values()} == {StoreFull}
 
 
+async def test_a_refusal_is_told_as_it_was_although_more_is_being_sent(
+    store: RemoteStore, server: Shaky
+) -> None:
+    server.full = True
+    data = noise(6 * MIB)
+    for _ in range(20):
+        with pytest.raises(StoreFull, match="no room"):
+            await store.write(Digest.of(data), in_chunks(data, MIB))
+
+
 async def test_calls_are_made_again_while_the_server_is_unavailable(
     store: RemoteStore, server: Shaky
 ) -> None:

@@ -58,6 +58,22 @@ async def test_an_action_that_loses_every_worker_ends_with_unavailable() -> None
         assert status.message.startswith("2 workers were lost while they ran the action")
 
 
+async def test_what_a_worker_says_after_it_is_gone_means_nothing() -> None:
+    async with dispatching() as dispatcher, dispatcher.attach(offer("other")) as other:
+        async with dispatcher.attach(offer("gone", platform=MAC)) as gone:
+            operation = dispatcher.execute(request(platform=MAC))
+            lease = await leased(gone)
+        for message in (finished(lease), worker_pb2.FromWorker(draining=worker_pb2.Draining())):
+            await gone.send(message)
+        assert operation.state == QUEUED
+        async with dispatcher.attach(offer(platform=MAC)) as attached:
+            await attached.send(finished(await leased(attached)))
+            assert (await ended(operation)).result.execution_metadata.worker == "w"
+        assert [worker.name for worker in dispatcher.workers()] == ["other"]
+        dispatcher.execute(request())
+        assert (await leased(other)).id
+
+
 async def test_a_worker_that_fails_is_a_worker_that_is_lost() -> None:
     async with dispatching() as dispatcher:
         operation = dispatcher.execute(request())
