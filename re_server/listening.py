@@ -40,6 +40,8 @@ def options(config: Server) -> list[tuple[str, int]]:
         ("grpc.http2.max_ping_strikes", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", 1000),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", 4 << 20),
         ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a lottery
     ]
 

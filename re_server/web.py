@@ -16,6 +16,7 @@ async def web_server(
     """Serve HTTP at `address` (HOST:PORT) during the block; yield the address that it got.
 
     ready: whether new work is taken; /readyz says 503 where it is not.
+    Raises OSError if the address is taken.
     """
 
     async def metrics(request: web.Request) -> web.Response:
@@ -40,7 +41,10 @@ async def web_server(
     host, _, port = address.rpartition(":")
     try:
         site = web.TCPSite(runner, host.strip("[]"), int(port))
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            raise OSError(f"server.web = {address!r} cannot be used: {error.strerror}") from error
         yield f"{host}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()

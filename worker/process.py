@@ -23,7 +23,7 @@ CLONE_FS = 0x200  # source: linux/sched.h
 PR_SET_CHILD_SUBREAPER = 36  # source: linux/prctl.h
 UMASK = 0o022  # of every action, whatever the worker's own is
 STATUS_FD = 3  # where the child finds the pipe that it reports on
-NAMED_CHARACTERS = 1000  # of a program, in a message
+NAMED_CHARACTERS = 1000  # of a program or of stderr, in a message
 REPORT_BYTES = 64 * 1024
 
 
@@ -110,13 +110,23 @@ async def supervise(
     except TimeoutError:
         timed_out = True
     finally:
-        if child.pid:
-            report = await to_its_end(lambda: end(child))
-        os.close(child.status)
+        try:
+            if child.pid:
+                report = await to_its_end(lambda: end(child))
+        finally:
+            os.close(child.status)
     if report.exit_code is None and not timed_out:
-        raise SandboxUnavailable(f"{command[0]} ended before it started the command")
+        raise SandboxUnavailable(f"{command[0]} did not start the command: {await said(run)}")
     killed = 128 + signal.SIGKILL
     return Ended(killed if timed_out else report.exit_code or 0, timed_out, report.usage)
+
+
+async def said(run: Run) -> str:
+    """Return the last that was written to stderr, once nobody can write any more."""
+    await run.stderr.end()
+    content = run.stderr.content()
+    data = content if isinstance(content, bytes) else await asyncio.to_thread(content.read_bytes)
+    return data[-NAMED_CHARACTERS:].decode(errors="replace").strip()
 
 
 class _TooLong(Exception):

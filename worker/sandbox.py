@@ -75,8 +75,8 @@ class Sandbox(ABC):
         """Run a command that does nothing below `folder`; raise SandboxUnavailable if it fails."""
 
 
-async def try_out(sandbox: Sandbox, folder: Path, arguments: Sequence[str]) -> str:
-    """Run `arguments`, which must succeed in any sandbox, below `folder`; return its stderr.
+async def try_out(sandbox: Sandbox, folder: Path, arguments: Sequence[str]) -> None:
+    """Run `arguments`, which must succeed in any sandbox, below `folder`.
 
     Raises SandboxUnavailable, with what stands on stderr, if it fails.
     """
@@ -103,4 +103,3 @@ async def try_out(sandbox: Sandbox, folder: Path, arguments: Sequence[str]) -> s
     said = content.decode(errors="replace").strip() if isinstance(content, bytes) else ""
     if ended.timed_out or ended.exit_code:
         raise SandboxUnavailable(f"{' '.join(arguments)} ends with {ended.exit_code}: {said}")
-    return said

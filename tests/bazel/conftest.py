@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +40,9 @@ def _second(tmp_path_factory: pytest.TempPathFactory, rc: Path) -> Iterator[Baze
 def emptied(bazel: Bazel, salt: str) -> Bazel:
     """Leave nothing built, and sources that no test before has had built."""
     bazel.clean()
+    for folder in bazel.workspace.iterdir():
+        if folder.is_dir() and not folder.is_symlink():
+            shutil.rmtree(folder)
     write_workspace(bazel.workspace, salt=salt)
     return bazel
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.bazel.driver import Bazel, Build
 from tests.bazel.options import execution
 from tests.bazel.scrape import scrape
+from tests.bazel.workspace import LINKED
 from tests.serving import Served, serving
 
 ACTIONS = 130
@@ -58,7 +59,12 @@ def test_a_remote_cache_alone_serves_a_second_work_space(
 def test_what_is_built_without_downloads_stays_on_the_server(
     served: Served, first: Bazel, second: Bazel
 ) -> None:
-    options = (*execution(served), "--remote_download_minimal", "--remote_instance_name=team/a")
+    options = (
+        *execution(served),
+        "--remote_download_minimal",
+        "--remote_instance_name=team/a",
+        f"--build_tag_filters=-{LINKED}",
+    )
     cold = passed(first.test("//...", *options))
     assert len(cold.executed_remotely) > ACTIONS
     assert not built(first, "chain/big.txt").exists()

@@ -10,7 +10,7 @@ from tests.bazel.real_project import DOUBLE_CONVERSION, source_entries, unpack
 from tests.serving import Served
 
 
-def tested(served: Served, folder: Path, rc: Path) -> Build:
+def build_and_test(served: Served, folder: Path, rc: Path) -> Build:
     """Build and test the project in a new work space, with a new output base."""
     unpack(DOUBLE_CONVERSION, folder / "sources")
     with running_bazel(folder / "sources", folder / "output_base", rc=rc) as bazel:
@@ -23,9 +23,9 @@ def tested(served: Served, folder: Path, rc: Path) -> Build:
 def test_a_real_project_is_built_and_tested_once_for_two_developers(
     served: Served, tmp_path: Path, rc: Path
 ) -> None:
-    cold = tested(served, tmp_path / "one", rc)
+    cold = build_and_test(served, tmp_path / "one", rc)
     assert len(cold.executed_remotely) == len(cold.spawns) > 20
-    warm = tested(served, tmp_path / "two", rc)
+    warm = build_and_test(served, tmp_path / "two", rc)
     assert warm.executed == []
     assert warm.remote_hits == len(cold.spawns)
     assert warm.outputs() == cold.outputs()

@@ -99,6 +99,7 @@ def test_a_build_goes_on_when_the_server_is_killed_and_comes_back(
         with serving(folder, listen=served.grpc) as served:
             finished = build.result()
             assert finished.status == 0, finished.output
+            assert scrape(served.web).total("holdfast_executions_total") > 0
             warm = second.test("//...", *execution(served))
             assert warm.executed == []
             assert warm.outputs() == finished.outputs()

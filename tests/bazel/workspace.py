@@ -37,14 +37,20 @@ def _tree(ctx):
             : > "$1/deep/nothing"
             printf '#!/bin/sh\\\\nexec sort "$@"\\\\n' > "$1/deep/er/sorted"
             chmod +x "$1/deep/er/sorted"
-            ln -s ../all.txt "$1/deep/link"
-        """,
+            %s
+        """ % ('ln -s ../all.txt "$1/deep/link"' if ctx.attr.linked else ""),
         arguments = [folder.path] + [source.path for source in ctx.files.srcs],
     )
     return [DefaultInfo(files = depset([folder]))]
 
-tree = rule(implementation = _tree, attrs = {"srcs": attr.label_list(allow_files = True)})
+tree = rule(
+    implementation = _tree,
+    attrs = {"srcs": attr.label_list(allow_files = True), "linked": attr.bool()},
+)
 '''
+
+LINKED = "linked"
+"""Tag of the action that makes a symlink: Bazel 4.2.3 refuses one that it is not to download."""
 
 TOOL = """\
 genrule(
@@ -165,7 +171,8 @@ def _chain_files(size: Size, salt: str) -> dict[str, str]:
         TOOL,
         _genrule("big", ["big.txt"], f"cat $< > $@; seq {BIG_LINES} >> $@"),
         f'tree(name = "tree", srcs = ["salt.txt", {ends}])',
-        _genrule("felled", ["felled.txt"], "$</deep/er/sorted $</deep/link > $@", '":tree"'),
+        f'tree(name = "link", srcs = ["salt.txt"], linked = True, tags = ["{LINKED}"])',
+        _genrule("felled", ["felled.txt"], "$</deep/er/sorted $</all.txt > $@", '":tree"'),
     ]  # fmt: skip
     return {
         "BUILD": "",

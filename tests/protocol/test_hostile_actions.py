@@ -17,7 +17,7 @@ from tests.protocol.test_get_tree import chain
 from tests.serving import Served
 
 GARBAGE = b"\xff\xff\xff\xff no message of the protocol"
-OUTSIDE = ("../x", "/etc/x", "a/../../x", "a/../b", "a\0b", "..", "/")
+OUTSIDE = ("../x", "/etc/x", "a/../../x", "a\0b", "..", "/")
 
 
 def encoded(message: Message) -> bytes:
@@ -184,7 +184,7 @@ def test_an_output_path_outside_the_input_root_is_refused(peer: Peer, path: str)
     invalid(peer, put_action(peer, of), naming="output_paths")
 
 
-@pytest.mark.parametrize("path", ["a/", "./a", "a//b"])
+@pytest.mark.parametrize("path", ["a/", "./a", "a//b", "a/../a/b"])
 def test_an_output_path_in_another_form_is_refused_or_echoed(peer: Peer, path: str) -> None:
     # REAPI rule: no slash at the end. Clients find outputs by the very strings that they sent.
     of = command("mkdir -p a; echo 1 > a/b")

@@ -48,7 +48,7 @@ def test_too_many_open_uploads_are_refused_and_the_open_ones_go_on(peer: Peer) -
             pass
     other = unique()
     with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, naming="max_open_writes") as caught:
-        peer.write(peer.write_name(peer.digest(other)), other)
+        peer.write(peer.write_name(peer.digest(other)), other[:50], finish=False)
     assert retry_seconds(caught.value) > 0
     for sender, name, data in zip(senders, names, blobs, strict=True):
         sender.send(message(name, data[50:], offset=50, finish=True))

@@ -317,7 +317,7 @@ async def test_bubblewrap_that_fails_is_no_result_of_the_action(tmp_path: Path) 
     )
     program.chmod(0o755)
     setting = Setting({"sandbox": {"kind": "bubblewrap", "program": str(program)}})
-    with pytest.raises(SandboxUnavailable, match=r"(?s)given up.*network"):
+    with pytest.raises(SandboxUnavailable, match=r"(?s)new name space.*given up.*network"):
         async with site(tmp_path / "worker", setting):
             pass
 
