@@ -15,6 +15,20 @@ FROM_WIRE: dict[int, DigestFunction] = {number: function for function, number in
 # Source: remote_execution.proto, service ContentAddressableStorage, and every digest_function.
 INFERRED = frozenset({DigestFunction.SHA256, DigestFunction.SHA1})
 
+# Source: remote_execution.proto, service ContentAddressableStorage: what parts of a resource name
+# follow the instance name, and so may not be segments of it.
+RESERVED_SEGMENTS = frozenset(
+    {
+        "blobs",
+        "uploads",
+        "actions",
+        "actionResults",
+        "operations",
+        "capabilities",
+        "compressed-blobs",
+    }
+)
+
 
 def function_from(number: int, hash: str, default: DigestFunction) -> DigestFunction:
     """Settle a request's digest function.

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from protos import remote_execution_pb2 as protos_dot_remote__execution__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12protos/admin.proto\x12\x11holdfast.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dprotos/remote_execution.proto\"\x12\n\x10GetStatusRequest\"\xa2\x02\n\x0cServerStatus\x12\x0f\n\x07version\x18\x01 \x01(\t\x12)\n\x06uptime\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\x05store\x18\x03 \x01(\x0b\x32\x1e.holdfast.admin.v1.StoreStatus\x12.\n\x06queues\x18\x04 \x03(\x0b\x32\x1e.holdfast.admin.v1.QueueStatus\x12\x30\n\x07workers\x18\x05 \x03(\x0b\x32\x1f.holdfast.admin.v1.WorkerStatus\x12*\n\x04pins\x18\x06 \x01(\x0b\x32\x1c.holdfast.admin.v1.PinStatus\x12\x19\n\x11\x65xecution_enabled\x18\x07 \x01(\x08\"\xb3\x01\n\x0bStoreStatus\x12\r\n\x05\x62ytes\x18\x01 \x01(\x03\x12\r\n\x05\x62lobs\x18\x02 \x01(\x03\x12\x11\n\tmax_bytes\x18\x03 \x01(\x03\x12\x19\n\x0cleased_bytes\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\revicted_blobs\x18\x05 \x01(\x03\x12\x15\n\revicted_bytes\x18\x06 \x01(\x03\x12\x19\n\x11quarantined_blobs\x18\x07 \x01(\x03\x42\x0f\n\r_leased_bytes\"\x9d\x01\n\x0bQueueStatus\x12;\n\x08platform\x18\x01 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\x0f\n\x07waiting\x18\x02 \x01(\x05\x12\x0f\n\x07running\x18\x03 \x01(\x05\x12/\n\x0clongest_wait\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x8b\x01\n\x0cWorkerStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12;\n\x08platform\x18\x02 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\r\n\x05slots\x18\x03 \x01(\x05\x12\x0f\n\x07running\x18\x04 \x01(\x05\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\",\n\tPinStatus\x12\x0c\n\x04pins\x18\x01 \x01(\x03\x12\x11\n\tconflicts\x18\x02 \x01(\x03\"C\n\x15\x43ollectGarbageRequest\x12\x19\n\x0ctarget_bytes\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\x0f\n\r_target_bytes\"n\n\x16\x43ollectGarbageResponse\x12\x15\n\revicted_blobs\x18\x01 \x01(\x03\x12\x15\n\revicted_bytes\x18\x02 \x01(\x03\x12\x17\n\x0f\x64ropped_results\x18\x03 \x01(\x03\x12\r\n\x05\x62ytes\x18\x04 \x01(\x03\"\xb6\x01\n\rGetPinRequest\x12\x15\n\rinstance_name\x18\x01 \x01(\t\x12>\n\raction_digest\x18\x02 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12N\n\x0f\x64igest_function\x18\x03 \x01(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.Value\"\xa5\x01\n\x03Pin\x12=\n\x06result\x18\x01 \x01(\x0b\x32-.build.bazel.remote.execution.v2.ActionResult\x12*\n\x06pinned\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06worker\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\x11\n\tconflicts\x18\x05 \x01(\x03\x32\x85\x02\n\x05\x41\x64min\x12Q\n\tGetStatus\x12#.holdfast.admin.v1.GetStatusRequest\x1a\x1f.holdfast.admin.v1.ServerStatus\x12\x65\n\x0e\x43ollectGarbage\x12(.holdfast.admin.v1.CollectGarbageRequest\x1a).holdfast.admin.v1.CollectGarbageResponse\x12\x42\n\x06GetPin\x12 .holdfast.admin.v1.GetPinRequest\x1a\x16.holdfast.admin.v1.Pinb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12protos/admin.proto\x12\x11holdfast.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dprotos/remote_execution.proto\"\x12\n\x10GetStatusRequest\"\xa2\x02\n\x0cServerStatus\x12\x0f\n\x07version\x18\x01 \x01(\t\x12)\n\x06uptime\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\x05store\x18\x03 \x01(\x0b\x32\x1e.holdfast.admin.v1.StoreStatus\x12.\n\x06queues\x18\x04 \x03(\x0b\x32\x1e.holdfast.admin.v1.QueueStatus\x12\x30\n\x07workers\x18\x05 \x03(\x0b\x32\x1f.holdfast.admin.v1.WorkerStatus\x12*\n\x04pins\x18\x06 \x01(\x0b\x32\x1c.holdfast.admin.v1.PinStatus\x12\x19\n\x11\x65xecution_enabled\x18\x07 \x01(\x08\"\x87\x01\n\x0bStoreStatus\x12\r\n\x05\x62ytes\x18\x01 \x01(\x03\x12\r\n\x05\x62lobs\x18\x02 \x01(\x03\x12\x11\n\tmax_bytes\x18\x03 \x01(\x03\x12\x15\n\revicted_blobs\x18\x05 \x01(\x03\x12\x15\n\revicted_bytes\x18\x06 \x01(\x03\x12\x19\n\x11quarantined_blobs\x18\x07 \x01(\x03\"[\n\x0bQueueStatus\x12;\n\x08platform\x18\x01 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\x0f\n\x07waiting\x18\x02 \x01(\x05\"\x8b\x01\n\x0cWorkerStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12;\n\x08platform\x18\x02 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\r\n\x05slots\x18\x03 \x01(\x05\x12\x0f\n\x07running\x18\x04 \x01(\x05\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\",\n\tPinStatus\x12\x0c\n\x04pins\x18\x01 \x01(\x03\x12\x11\n\tconflicts\x18\x02 \x01(\x03\"C\n\x15\x43ollectGarbageRequest\x12\x19\n\x0ctarget_bytes\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\x0f\n\r_target_bytes\"n\n\x16\x43ollectGarbageResponse\x12\x15\n\revicted_blobs\x18\x01 \x01(\x03\x12\x15\n\revicted_bytes\x18\x02 \x01(\x03\x12\x17\n\x0f\x64ropped_results\x18\x03 \x01(\x03\x12\r\n\x05\x62ytes\x18\x04 \x01(\x03\"\xb6\x01\n\rGetPinRequest\x12\x15\n\rinstance_name\x18\x01 \x01(\t\x12>\n\raction_digest\x18\x02 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12N\n\x0f\x64igest_function\x18\x03 \x01(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.Value\"\xa5\x01\n\x03Pin\x12=\n\x06result\x18\x01 \x01(\x0b\x32-.build.bazel.remote.execution.v2.ActionResult\x12*\n\x06pinned\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06worker\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\x11\n\tconflicts\x18\x05 \x01(\x03\x32\x85\x02\n\x05\x41\x64min\x12Q\n\tGetStatus\x12#.holdfast.admin.v1.GetStatusRequest\x1a\x1f.holdfast.admin.v1.ServerStatus\x12\x65\n\x0e\x43ollectGarbage\x12(.holdfast.admin.v1.CollectGarbageRequest\x1a).holdfast.admin.v1.CollectGarbageResponse\x12\x42\n\x06GetPin\x12 .holdfast.admin.v1.GetPinRequest\x1a\x16.holdfast.admin.v1.Pinb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,21 +39,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVERSTATUS']._serialized_start=158
   _globals['_SERVERSTATUS']._serialized_end=448
   _globals['_STORESTATUS']._serialized_start=451
-  _globals['_STORESTATUS']._serialized_end=630
-  _globals['_QUEUESTATUS']._serialized_start=633
-  _globals['_QUEUESTATUS']._serialized_end=790
-  _globals['_WORKERSTATUS']._serialized_start=793
-  _globals['_WORKERSTATUS']._serialized_end=932
-  _globals['_PINSTATUS']._serialized_start=934
-  _globals['_PINSTATUS']._serialized_end=978
-  _globals['_COLLECTGARBAGEREQUEST']._serialized_start=980
-  _globals['_COLLECTGARBAGEREQUEST']._serialized_end=1047
-  _globals['_COLLECTGARBAGERESPONSE']._serialized_start=1049
-  _globals['_COLLECTGARBAGERESPONSE']._serialized_end=1159
-  _globals['_GETPINREQUEST']._serialized_start=1162
-  _globals['_GETPINREQUEST']._serialized_end=1344
-  _globals['_PIN']._serialized_start=1347
-  _globals['_PIN']._serialized_end=1512
-  _globals['_ADMIN']._serialized_start=1515
-  _globals['_ADMIN']._serialized_end=1776
+  _globals['_STORESTATUS']._serialized_end=586
+  _globals['_QUEUESTATUS']._serialized_start=588
+  _globals['_QUEUESTATUS']._serialized_end=679
+  _globals['_WORKERSTATUS']._serialized_start=682
+  _globals['_WORKERSTATUS']._serialized_end=821
+  _globals['_PINSTATUS']._serialized_start=823
+  _globals['_PINSTATUS']._serialized_end=867
+  _globals['_COLLECTGARBAGEREQUEST']._serialized_start=869
+  _globals['_COLLECTGARBAGEREQUEST']._serialized_end=936
+  _globals['_COLLECTGARBAGERESPONSE']._serialized_start=938
+  _globals['_COLLECTGARBAGERESPONSE']._serialized_end=1048
+  _globals['_GETPINREQUEST']._serialized_start=1051
+  _globals['_GETPINREQUEST']._serialized_end=1233
+  _globals['_PIN']._serialized_start=1236
+  _globals['_PIN']._serialized_end=1401
+  _globals['_ADMIN']._serialized_start=1404
+  _globals['_ADMIN']._serialized_end=1665
 # @@protoc_insertion_point(module_scope)

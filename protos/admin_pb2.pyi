@@ -58,7 +58,7 @@ class ServerStatus(_message.Message):
     def store(self) -> Global___StoreStatus: ...
     @_builtins.property
     def queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueStatus]:
-        """One for each platform that actions wait for or run on; none where there are no such actions."""
+        """One for each platform that actions wait for; none where there are no such actions."""
 
     @_builtins.property
     def workers(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerStatus]: ...
@@ -90,7 +90,6 @@ class StoreStatus(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     BLOBS_FIELD_NUMBER: _builtins.int
     MAX_BYTES_FIELD_NUMBER: _builtins.int
-    LEASED_BYTES_FIELD_NUMBER: _builtins.int
     EVICTED_BLOBS_FIELD_NUMBER: _builtins.int
     EVICTED_BYTES_FIELD_NUMBER: _builtins.int
     QUARANTINED_BLOBS_FIELD_NUMBER: _builtins.int
@@ -99,8 +98,6 @@ class StoreStatus(_message.Message):
     blobs: _builtins.int
     max_bytes: _builtins.int
     """Bytes that are held at most."""
-    leased_bytes: _builtins.int
-    """Bytes that may not be evicted now; unset where the store does not count them."""
     evicted_blobs: _builtins.int
     """What went since the server started."""
     evicted_bytes: _builtins.int
@@ -112,18 +109,15 @@ class StoreStatus(_message.Message):
         bytes: _builtins.int = ...,
         blobs: _builtins.int = ...,
         max_bytes: _builtins.int = ...,
-        leased_bytes: _builtins.int | None = ...,
         evicted_blobs: _builtins.int = ...,
         evicted_bytes: _builtins.int = ...,
         quarantined_blobs: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_leased_bytes", b"_leased_bytes", "leased_bytes", b"leased_bytes"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_leased_bytes", b"_leased_bytes", "blobs", b"blobs", "bytes", b"bytes", "evicted_blobs", b"evicted_blobs", "evicted_bytes", b"evicted_bytes", "leased_bytes", b"leased_bytes", "max_bytes", b"max_bytes", "quarantined_blobs", b"quarantined_blobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs", b"blobs", "bytes", b"bytes", "evicted_blobs", b"evicted_blobs", "evicted_bytes", b"evicted_bytes", "max_bytes", b"max_bytes", "quarantined_blobs", b"quarantined_blobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__leased_bytes: _TypeAlias = _typing.Literal["leased_bytes"]  # noqa: Y015
-    _WhichOneofArgType__leased_bytes: _TypeAlias = _typing.Literal["_leased_bytes", b"_leased_bytes"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__leased_bytes) -> _WhichOneofReturnType__leased_bytes | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StoreStatus: _TypeAlias = StoreStatus  # noqa: Y015
 
@@ -135,27 +129,18 @@ class QueueStatus(_message.Message):
 
     PLATFORM_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
-    RUNNING_FIELD_NUMBER: _builtins.int
-    LONGEST_WAIT_FIELD_NUMBER: _builtins.int
     waiting: _builtins.int
-    running: _builtins.int
     @_builtins.property
     def platform(self) -> _remote_execution_pb2.Platform: ...
-    @_builtins.property
-    def longest_wait(self) -> _duration_pb2.Duration:
-        """How long the first of those that wait has waited."""
-
     def __init__(
         self,
         *,
         platform: _remote_execution_pb2.Platform | None = ...,
         waiting: _builtins.int = ...,
-        running: _builtins.int = ...,
-        longest_wait: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["longest_wait", b"longest_wait", "platform", b"platform"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["platform", b"platform"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["longest_wait", b"longest_wait", "platform", b"platform", "running", b"running", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["platform", b"platform", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

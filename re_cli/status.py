@@ -84,21 +84,17 @@ def _status_rows(status: admin.ServerStatus) -> Iterable[tuple[str, str]]:
     used = 100 * store.bytes / store.max_bytes if store.max_bytes else 0
     full = f"{bytes_text(store.bytes)} of {bytes_text(store.max_bytes)} ({used:.0f} %)"
     yield "store", f"{full} in {store.blobs} blobs"
-    if store.HasField("leased_bytes"):
-        yield "leased", bytes_text(store.leased_bytes)
     yield "evicted", f"{store.evicted_blobs} blobs, {bytes_text(store.evicted_bytes)}"
     yield "quarantined", f"{store.quarantined_blobs} blobs"
     yield "pins", f"{pins.pins}; {pins.conflicts} results differed from theirs"
 
 
 def _queues(queues: Iterable[admin.QueueStatus]) -> Table:
-    table = Table("platform", "waiting", "running", "longest wait", title="actions")
+    table = Table("platform", "waiting", title="actions")
     for queue in queues:
         table.add_row(
             _platform(queue.platform),
             str(queue.waiting),
-            str(queue.running),
-            _duration(queue.longest_wait.seconds),
         )
     return table
 

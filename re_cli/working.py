@@ -13,8 +13,7 @@ from re_client.connection import Connection, Retry, connected
 from re_client.parallel import first_of
 from re_client.worker_link import worker_link
 from re_config.schema import Config
-from re_server.embedded import offer_of
-from worker.assembly import InputsUnsafe, assembled
+from worker.assembly import InputsUnsafe, assembled, offer_of
 from worker.folders import FolderTaken
 from worker.sandbox import SandboxUnavailable
 from worker.session import work

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from cas.wire import RESERVED_SEGMENTS
 from re_config import shape
 from re_config.schema import MIB, Config, Disk
 
@@ -20,11 +21,6 @@ BATCH_HEADROOM_BYTES = MIB
 # Source: tonic's default for decoding.
 MAX_INLINE_BYTES = 3 * MIB
 MAX_PORT = 65535
-# Source: remote_execution.proto, service ContentAddressableStorage, on resource names.
-RESERVED_SEGMENTS = frozenset(
-    {"blobs", "uploads", "actions", "actionResults", "operations", "capabilities",
-     "compressed-blobs"}
-)  # fmt: skip
 
 _PLACE = re.compile(r" - at `(?P<path>[^`]*)`$")
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from cas.store import BlobStore
 from determinism.canonical import canonicalise_file
-from protos import remote_execution_pb2 as reapi, worker_pb2
-from re_config.schema import Config, Worker
+from re_config.schema import Config
 from scheduler.dispatch import Dispatcher
-from worker.assembly import assembled
+from worker.assembly import assembled, offer_of
 from worker.session import work
 
 
@@ -33,16 +30,3 @@ async def embedded_worker(
             yield
         finally:
             working.cancel()
-
-
-def offer_of(config: Worker) -> worker_pb2.Offer:
-    """Say what a worker of this configuration offers."""
-    platform = reapi.Platform()
-    for name, values in sorted(config.platform.items()):
-        for value in [values] if isinstance(values, str) else values:
-            platform.properties.add(name=name, value=value)
-    return worker_pb2.Offer(
-        name=config.name or f"{socket.gethostname()}-{os.getpid()}",
-        platform=platform,
-        slots=config.slots or os.cpu_count() or 1,
-    )

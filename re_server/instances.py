@@ -6,24 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cas.digest import Digest, DigestFunction, InvalidDigest
-from cas.wire import digest_from, function_from
+from cas.wire import RESERVED_SEGMENTS, digest_from, function_from
 from protos import remote_execution_pb2 as reapi
 from re_client.status import NotServed, Refused
 from re_config.schema import Instance
-
-# Source: remote_execution.proto, service ContentAddressableStorage: what parts of a resource name
-# follow the instance name, and so may not be segments of it.
-KEYWORDS = frozenset(
-    {
-        "blobs",
-        "uploads",
-        "actions",
-        "actionResults",
-        "operations",
-        "capabilities",
-        "compressed-blobs",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +23,7 @@ class Instances:
         """Return how instance `name` is served; raise Refused or NotServed."""
         if name in self.named:
             return self.named[name]
-        if forbidden := KEYWORDS.intersection(name.split("/")):
+        if forbidden := RESERVED_SEGMENTS.intersection(name.split("/")):
             raise Refused(f"instance_name {name!r}: {min(forbidden)!r} may not be a part of it")
         if self.named:
             served = ", ".join(repr(known) for known in sorted(self.named))

@@ -33,8 +33,8 @@ def throw_dice(served: Served, folder: Path, rc: Path) -> None:
         throws = [
             thrown(served, first, "first work space"),
             thrown(served, second, "second clean work space"),
-            thrown(served, second, f"made to run again: {INSIST}", INSIST),
-            thrown(served, first, "first work space, after bazel clean"),
+            thrown(served, second, f"the same, {INSIST}", INSIST),
+            thrown(served, first, "first work space, cleaned"),
         ]
     counted = conflicts(served) - before
     console.print(throws_table(throws))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from tests.bazel.driver import Build
 
@@ -56,9 +56,9 @@ def passed(build: Build) -> Build:
 
 def builds_table(builds: Mapping[str, Build]) -> Table:
     """Return what each build did, a line each, by its title."""
-    table = Table("build", box=box.SIMPLE_HEAD)
-    for column in ("actions", "remote hits", "executed", "seconds", "MiB sent", "MiB received"):
-        table.add_column(column, justify="right")
+    table = Table(Column("build", no_wrap=True), box=box.SIMPLE_HEAD)
+    for column in ("actions", "remote hits", "executed", "seconds", "MiB sent", "received"):
+        table.add_column(column, justify="right", no_wrap=True)
     for title, build in builds.items():
         table.add_row(
             title,

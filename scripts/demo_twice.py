@@ -10,8 +10,8 @@ from tests.bazel.options import execution
 from tests.bazel.real_project import ABSEIL, unpack
 from tests.serving import Served
 
-COLD = "cold: nothing is stored yet"
-WARM = "warm: another clean work space"
+COLD = "cold: nothing stored"
+WARM = "warm: clean again"
 
 
 def build_twice(served: Served, folder: Path, rc: Path) -> None:
@@ -23,7 +23,8 @@ def build_twice(served: Served, folder: Path, rc: Path) -> None:
         f"Bazel builds {ABSEIL.title}, twice",
         f"bazel build --remote_executor=grpc://{served.grpc} {' '.join(ABSEIL.targets)}\n"
         "From two clean work spaces, each with an output base of its own: what two developers\n"
-        "have, or a build machine and a developer.",
+        "have, or a build machine and a developer. Some of the seconds are Bazel's own, which\n"
+        "starts and reads the project each time.",
     )
     cold = built(served, folder / "first", rc, COLD)
     warm = built(served, folder / "second", rc, WARM)

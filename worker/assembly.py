@@ -12,6 +12,7 @@ from typing import assert_never
 
 from cas.store import BlobStore
 from cas.tree import TreeLimits
+from protos import remote_execution_pb2 as reapi, worker_pb2
 from re_config import schema
 from worker.bubblewrap import Bubblewrap
 from worker.executor import Executor, Settings
@@ -37,6 +38,15 @@ def slots(config: schema.Worker) -> int:
 def name(config: schema.Worker) -> str:
     """Return what the worker is called: unique among those of one server."""
     return config.name or f"{socket.gethostname()}-{os.getpid()}"
+
+
+def offer_of(config: schema.Worker) -> worker_pb2.Offer:
+    """Say what a worker of this configuration offers."""
+    platform = reapi.Platform()
+    for property, values in sorted(config.platform.items()):
+        for value in [values] if isinstance(values, str) else values:
+            platform.properties.add(name=property, value=value)
+    return worker_pb2.Offer(name=name(config), platform=platform, slots=slots(config))
 
 
 @asynccontextmanager

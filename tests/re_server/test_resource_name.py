@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings, strategies
 
 from cas.digest import Digest, DigestFunction, InvalidDigest
+from cas.wire import RESERVED_SEGMENTS
 from re_client.status import NotServed, Refused
 from re_config.schema import Instance
-from re_server.instances import KEYWORDS, Instances
+from re_server.instances import Instances
 from re_server.resource_name import IDENTITY, Resource, parse_read, parse_write
 
 SHA256, SHA1, BLAKE3 = DigestFunction.SHA256, DigestFunction.SHA1, DigestFunction.BLAKE3
@@ -69,7 +70,7 @@ def test_the_instance_says_what_a_hash_without_a_function_is() -> None:
     assert parse_read(f"a/b/c/blobs/blake3/{LONG}/5", NAMED).digest.function is BLAKE3
 
 
-@pytest.mark.parametrize("keyword", sorted(KEYWORDS))
+@pytest.mark.parametrize("keyword", sorted(RESERVED_SEGMENTS))
 @pytest.mark.parametrize("where", ["{}", "a/{}", "{}/a", "a/{}/b"])
 def test_no_segment_of_an_instance_is_a_keyword(keyword: str, where: str) -> None:
     instance = where.format(keyword)
