@@ -39,7 +39,8 @@ bench: $(READY) ## Measure, beside a bare server and other servers; prints the R
 	$(PYTHON) -m benchmarks.run
 
 soak: $(READY) ## Kill the server a hundred times under load; nothing acknowledged may be lost.
-	HOLDFAST_CRASH_ROUNDS=100 $(PYTHON) -m pytest tests/crash
+	HOLDFAST_SOAK_ROUNDS=100 HOLDFAST_KILL_ROUNDS=100 \
+		$(PYTHON) -m pytest tests/cas/test_disk_killed.py tests/re_server/test_killed.py
 
 coverage: $(READY) ## Run the suite and say which lines of the product it never ran.
 	.venv/bin/coverage run -m pytest

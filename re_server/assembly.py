@@ -63,6 +63,19 @@ class Parts:
     drained: asyncio.Event
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What several services hold."""
+
+    instances: Instances
+    limits: TreeLimits
+    results: DiskResults
+    judge: Judge
+    cache: ActionCache
+    presence: Presence
+    hits: Hits
+
+
 @asynccontextmanager
 async def assembled(
     config: Config, store: OpenStore, registry: CollectorRegistry
@@ -71,50 +84,30 @@ async def assembled(
     instances = Instances(config.instances, config.default)
     limits = tree_limits(config.limits)
     results = DiskResults(store.environment, store.index)
-    judge = Judge(results)
-    cache = ActionCache(results, store.blobs)
-    # A lease is a step longer than it was promised, and so long may it be remembered.
-    remembered_seconds = config.store.lease_seconds / LEASE_STEP
-    presence, hits = Presence(seconds=remembered_seconds), Hits(seconds=remembered_seconds)
-    store.blobs.on_drop(presence.forget)
-    store.blobs.on_drop(hits.forget_all)
+    shared = Shared(
+        instances,
+        limits,
+        results,
+        Judge(results),
+        ActionCache(results, store.blobs),
+        *_memories(config, store),
+    )
     writes = OpenWrites(store.blobs, max_open=config.server.max_open_writes)
     executions = ExecutionMetrics(registry)
-    settlement = Settlement(store.blobs, judge, hits, limits, counted=executions.counted)
-    dispatcher = None
-    if config.execution.enabled:
-        dispatcher = Dispatcher(
-            settle=settlement.settle,
-            limits=scheduler_limits(config.execution),
-            on_start=executions.started,
-        )
+    drained = asyncio.Event()
+    dispatcher = _dispatcher(config, store, shared, executions)
     registry.register(
         StateCollector(
             blobs=store.blobs,
             room=store.room,
-            cache=cache,
-            judge=judge,
+            cache=shared.cache,
+            judge=shared.judge,
             count_pins=results.count_pins,
             writes=writes,
             dispatcher=dispatcher,
             label=executions.label,
         )
     )
-    drained = asyncio.Event()
-    executing = None
-    if dispatcher is not None:
-        executing = ExecutionServices(
-            ExecutionService(
-                instances,
-                store.blobs,
-                cache,
-                dispatcher,
-                config.execution,
-                max_message_bytes=config.limits.message_blob_bytes,
-            ),
-            OperationsService(dispatcher),
-            WorkersService(dispatcher, drained),
-        )
     parts = Parts(
         capabilities=CapabilitiesService(
             instances, config.server.max_batch_bytes, executes=dispatcher is not None
@@ -122,32 +115,22 @@ async def assembled(
         cas=CasService(
             instances,
             store.blobs,
-            presence,
+            shared.presence,
             remembered_bytes=config.store.inline_bytes,
             max_batch_bytes=config.server.max_batch_bytes,
             limits=limits,
         ),
         byte_stream=ByteStreamService(instances, store.blobs, writes),
-        action_cache=ActionCacheService(
-            instances,
-            store.blobs,
-            cache,
-            judge,
-            hits,
-            remembered_bytes=config.store.inline_bytes,
-            max_inline_bytes=config.server.max_inline_bytes,
-            max_message_bytes=config.limits.message_blob_bytes,
-            limits=limits,
-        ),
+        action_cache=_action_cache_service(config, store, shared),
         admin=AdminService(
             instances,
             blobs=store.blobs,
             room=store.room,
             results=results,
-            judge=judge,
+            judge=shared.judge,
             dispatcher=dispatcher,
         ),
-        executing=executing,
+        executing=_execution_services(config, store, shared, dispatcher, drained),
         dispatcher=dispatcher,
         calls=CallMetrics(registry),
         stopping=asyncio.Event(),
@@ -159,6 +142,67 @@ async def assembled(
         else:
             async with dispatcher.running():
                 yield parts
+
+
+def _memories(config: Config, store: OpenStore) -> tuple[Presence, Hits]:
+    """Remember what was told as long as a lease is longer than it was promised."""
+    seconds = config.store.lease_seconds / LEASE_STEP
+    presence, hits = Presence(seconds=seconds), Hits(seconds=seconds)
+    store.blobs.on_drop(presence.forget)
+    store.blobs.on_drop(hits.forget_all)
+    return presence, hits
+
+
+def _action_cache_service(config: Config, store: OpenStore, shared: Shared) -> ActionCacheService:
+    return ActionCacheService(
+        shared.instances,
+        store.blobs,
+        shared.cache,
+        shared.judge,
+        shared.hits,
+        remembered_bytes=config.store.inline_bytes,
+        max_inline_bytes=config.server.max_inline_bytes,
+        max_message_bytes=config.limits.message_blob_bytes,
+        limits=shared.limits,
+    )
+
+
+def _dispatcher(
+    config: Config, store: OpenStore, shared: Shared, executions: ExecutionMetrics
+) -> Dispatcher | None:
+    if not config.execution.enabled:
+        return None
+    settlement = Settlement(
+        store.blobs, shared.judge, shared.hits, shared.limits, counted=executions.counted
+    )
+    return Dispatcher(
+        settle=settlement.settle,
+        limits=scheduler_limits(config.execution),
+        on_start=executions.started,
+    )
+
+
+def _execution_services(
+    config: Config,
+    store: OpenStore,
+    shared: Shared,
+    dispatcher: Dispatcher | None,
+    drained: asyncio.Event,
+) -> ExecutionServices | None:
+    if dispatcher is None:
+        return None
+    return ExecutionServices(
+        ExecutionService(
+            shared.instances,
+            store.blobs,
+            shared.cache,
+            dispatcher,
+            config.execution,
+            max_message_bytes=config.limits.message_blob_bytes,
+        ),
+        OperationsService(dispatcher),
+        WorkersService(dispatcher, drained),
+    )
 
 
 def tree_limits(limits: Limits) -> TreeLimits:

@@ -50,7 +50,7 @@ class OpenWrite:
         if self._decoder is not None:
             self._decoder = Decoder()
 
-    async def add(self, data: memoryview) -> None:
+    async def add(self, data: Chunk) -> None:
         """Take the next bytes as they came; raise Refused or DigestMismatch."""
         self.used = time.monotonic()
         decoded: Iterator[Chunk] = iter((data,)) if data else iter(())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from time import perf_counter
+from types import TracebackType
 from typing import Any, TypeAlias
 
 import grpc
@@ -68,16 +70,8 @@ class Registrar:
         finished = self._finished
 
         async def call(request: Any, context: Context) -> Any:
-            begun = perf_counter()
-            try:
-                reply = await behaviour(parse(request) if parse else request, context)
-            except grpc.aio.AbortError:
-                raise
-            except Exception as error:  # noqa: BLE001 - the boundary
-                await _end(context, method, error, begun, finished)
-            else:
-                finished(method, "OK", perf_counter() - begun)
-                return reply
+            async with _Reported(context, method, finished):
+                return await behaviour(parse(request) if parse else request, context)
 
         return call
 
@@ -90,16 +84,9 @@ class Registrar:
         finished = self._finished
 
         async def stream(request: Any, context: Context) -> AsyncIterator[Any]:
-            begun = perf_counter()
-            try:
+            async with _Reported(context, method, finished):
                 async for reply in behaviour(parse(request) if parse else request, context):
                     yield reply
-            except grpc.aio.AbortError:
-                raise
-            except Exception as error:  # noqa: BLE001 - the boundary
-                await _end(context, method, error, begun, finished)
-            else:
-                finished(method, "OK", perf_counter() - begun)
 
         return stream
 
@@ -112,15 +99,37 @@ _MAKERS: dict[tuple[bool, bool], Callable[..., Handler]] = {
 }
 
 
-async def _end(
-    context: Context, method: str, error: Exception, begun: float, finished: Finished
-) -> None:
-    """End the call with the status of `error`."""
-    status = to_status(error)
-    told = rpc_status.to_status(status)
-    if told.code is grpc.StatusCode.INTERNAL:
-        log.error("%s failed unexpectedly", method, exc_info=error)
-    else:
-        log.debug("%s: %s: %s", method, told.code.name, status.message)
-    finished(method, told.code.name, perf_counter() - begun)
-    await context.abort(told.code, told.details, told.trailing_metadata)
+class _Reported:
+    """Ends a call with the status of whatever its block raises, and counts it."""
+
+    __slots__ = ("_begun", "_context", "_finished", "_method")
+
+    def __init__(self, context: Context, method: str, finished: Finished) -> None:
+        self._context = context
+        self._method = method
+        self._finished = finished
+        self._begun = perf_counter()
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        seconds = perf_counter() - self._begun
+        if error is None:
+            self._finished(self._method, "OK", seconds)
+        elif isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
+            status = to_status(error)
+            told = rpc_status.to_status(status)
+            if told.code is grpc.StatusCode.INTERNAL:
+                log.error("%s failed unexpectedly", self._method, exc_info=error)
+            else:
+                log.debug("%s: %s: %s", self._method, told.code.name, status.message)
+            self._finished(self._method, told.code.name, seconds)
+            await self._context.abort(told.code, told.details, told.trailing_metadata)
+        elif isinstance(error, asyncio.CancelledError | GeneratorExit):
+            self._finished(self._method, "CANCELLED", seconds)

@@ -56,8 +56,8 @@ def passed(build: Build) -> Build:
 
 def builds_table(builds: Mapping[str, Build]) -> Table:
     """Return what each build did, a line each, by its title."""
-    table = Table(Column("build", no_wrap=True), box=box.SIMPLE_HEAD)
-    for column in ("actions", "remote hits", "executed", "seconds", "MiB sent", "received"):
+    table = Table(Column("build", no_wrap=True), box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("actions", "remote hits", "run", "seconds", "sent", "got"):
         table.add_column(column, justify="right", no_wrap=True)
     for title, build in builds.items():
         table.add_row(
@@ -66,15 +66,15 @@ def builds_table(builds: Mapping[str, Build]) -> Table:
             str(build.remote_hits),
             str(len(build.executed)),
             f"{build.seconds:.1f}",
-            f"{build.traffic.sent_bytes / MIB:.1f}",
-            f"{build.traffic.received_bytes / MIB:.1f}",
+            f"{build.traffic.sent_bytes / MIB:.1f} MiB",
+            f"{build.traffic.received_bytes / MIB:.1f} MiB",
         )
     return table
 
 
 def throws_table(throws: list[Throw]) -> Table:
     """Return what Bazel got each time, a line each."""
-    table = Table("build", "what Bazel got", "where from", box=box.SIMPLE_HEAD)
+    table = Table("build", "what Bazel got", "where from", box=box.SIMPLE_HEAD, pad_edge=False)
     for throw in throws:
         same = throw.digest == throws[0].digest
         shown = throw.digest[:HASH_CHARACTERS]

@@ -10,8 +10,8 @@ from tests.bazel.options import execution
 from tests.bazel.real_project import ABSEIL, unpack
 from tests.serving import Served
 
-COLD = "cold: nothing stored"
-WARM = "warm: clean again"
+COLD = "first, cold"
+WARM = "second, warm"
 
 
 def build_twice(served: Served, folder: Path, rc: Path) -> None:

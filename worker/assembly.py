@@ -130,7 +130,11 @@ async def _sandbox(config: schema.Worker, folders: Folders, spawner: Spawner) ->
         try:
             await _probe(sandbox, folders)
         except SandboxUnavailable as error:
-            log.warning("actions run as the worker's own user, and inputs are copied: %s", error)
+            log.warning(
+                "actions run as the worker's own user, root: inputs are copied, and actions can "
+                "read what root alone can, of what worker.sandbox shows them: %s",
+                error,
+            )
         else:
             return sandbox
     sandbox = make(None)

@@ -50,6 +50,11 @@ OWNED = ("/proc", "/dev", "/sys", "/b")
 FOLDER_VARIABLES = ("HOME", "TMPDIR", "TMP", "TEMP", "TEST_TMPDIR", "XDG_CACHE_HOME")
 MAX_ARGUMENTS = 8000  # bubblewrap 0.8 refuses more than 9000, its own included
 SCRIPT = "/run/command"  # where a command of more than that is found inside
+# Settings of the kernel. Who owns them may write them, capabilities or none: so might the actions
+# of a worker that is root and cannot give them another user, core_pattern included.
+GUARDED = tuple(
+    f"/proc/{name}" for name in ("acpi", "bus", "fs", "irq", "scsi", "sys", "sysrq-trigger")
+)
 NAME_SPACES = ("pid", "ipc", "uts", "cgroup-try")
 
 
@@ -130,6 +135,8 @@ class Bubblewrap(Sandbox):
         mounts = {path: _read_only(path, self._visible) for path in self._visible}
         mounts |= {"/proc": ["--proc", "/proc"], "/dev": ["--dev", "/dev"]}
         mounts |= {path: _private(path) for path in PRIVATE}
+        if self.user is None:
+            mounts |= {path: ["--ro-bind", path, path] for path in GUARDED if Path(path).exists()}
         mounts["/b"] = ["--perms", "0755", "--dir", "/b"]
         for path in sorted(mounts):  # what lies above comes first
             options += mounts[path]

@@ -12,6 +12,7 @@ from cas.disk_open import open_store
 from cas.disk_room import DiskLimits
 from cas.memory import MemoryStore
 from cas.store import BlobStore
+from tests.re_client.remote import remote
 
 INDEX_BYTES = 1 << 30
 STORE_BYTES = 1 << 30
@@ -54,8 +55,7 @@ async def disk_mixed(folder: Path) -> AsyncIterator[BlobStore]:
 
 
 KEPT: list[Make] = [disk, disk_durable, disk_all_in_files, disk_mixed]  # can be opened again
-STORES: list[Make] = [memory, *KEPT]
-TESTED_ELSEWHERE = {"RemoteStore"}  # needs a server: tests/protocol
+STORES: list[Make] = [memory, remote, *KEPT]
 
 
 def noise(size: int, seed: int = 0) -> bytes:
