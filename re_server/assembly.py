@@ -84,23 +84,17 @@ async def assembled(
     instances = Instances(config.instances, config.default)
     limits = tree_limits(config.limits)
     results = DiskResults(store.environment, store.index)
-    shared = Shared(
-        instances,
-        limits,
-        results,
-        Judge(results),
-        ActionCache(results, store.blobs),
-        *_memories(config, store),
-    )
+    cache = ActionCache(results, store.blobs)
+    memories = _memories(config, store)
+    shared = Shared(instances, limits, results, Judge(results), cache, *memories)
     writes = OpenWrites(store.blobs, max_open=config.server.max_open_writes)
     executions = ExecutionMetrics(registry)
     drained = asyncio.Event()
     dispatcher = _dispatcher(config, store, shared, executions)
     registry.register(
         StateCollector(
-            blobs=store.blobs,
-            room=store.room,
-            cache=shared.cache,
+            store=store,
+            cache=cache,
             judge=shared.judge,
             count_pins=results.count_pins,
             writes=writes,
@@ -112,14 +106,7 @@ async def assembled(
         capabilities=CapabilitiesService(
             instances, config.server.max_batch_bytes, executes=dispatcher is not None
         ),
-        cas=CasService(
-            instances,
-            store.blobs,
-            shared.presence,
-            remembered_bytes=config.store.inline_bytes,
-            max_batch_bytes=config.server.max_batch_bytes,
-            limits=limits,
-        ),
+        cas=_cas_service(config, store, shared),
         byte_stream=ByteStreamService(instances, store.blobs, writes),
         action_cache=_action_cache_service(config, store, shared),
         admin=AdminService(
@@ -151,6 +138,17 @@ def _memories(config: Config, store: OpenStore) -> tuple[Presence, Hits]:
     store.blobs.on_drop(presence.forget)
     store.blobs.on_drop(hits.forget_all)
     return presence, hits
+
+
+def _cas_service(config: Config, store: OpenStore, shared: Shared) -> CasService:
+    return CasService(
+        shared.instances,
+        store.blobs,
+        shared.presence,
+        remembered_bytes=config.store.inline_bytes,
+        max_batch_bytes=config.server.max_batch_bytes,
+        limits=shared.limits,
+    )
 
 
 def _action_cache_service(config: Config, store: OpenStore, shared: Shared) -> ActionCacheService:

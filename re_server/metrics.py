@@ -10,8 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from action_cache.cache import ActionCache
-from cas.disk import DiskStore
-from cas.disk_room import Room
+from cas.disk_open import OpenStore
 from determinism.judge import Judge
 from determinism.policy import Verdict
 from protos import remote_execution_pb2 as reapi
@@ -94,8 +93,7 @@ class StateCollector(Collector):
     def __init__(
         self,
         *,
-        blobs: DiskStore,
-        room: Room,
+        store: OpenStore,
         cache: ActionCache,
         judge: Judge,
         count_pins: Callable[[], int],
@@ -103,8 +101,8 @@ class StateCollector(Collector):
         dispatcher: Dispatcher | None,
         label: Callable[[Requirement], str],
     ) -> None:
-        self._blobs = blobs
-        self._room = room
+        self._blobs = store.blobs
+        self._room = store.room
         self._cache = cache
         self._judge = judge
         self._count_pins = count_pins
