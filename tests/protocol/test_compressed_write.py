@@ -6,7 +6,7 @@ import zstandard
 
 from tests.protocol.blobs import ZSTD, unique
 from tests.protocol.peer import Peer, refused
-from tests.protocol.test_write import Sender, message
+from tests.protocol.test_write import STEP_BYTES, Sender, message
 
 # A frame of 17 bytes whose header claims a content of 2 GiB: magic number, a descriptor that says
 # "8 bytes of content size, single segment", the size, then one run-length block.
@@ -48,14 +48,14 @@ def test_the_empty_blob_ends_its_compressed_upload_at_once(each: Peer) -> None:
 
 def test_an_upload_ends_with_minus_one_when_another_client_was_faster(each: Peer) -> None:
     # REAPI rule: also in the middle of an upload.
-    data = unique(100_000)
+    data = unique(3_900_000)
     digest, packed = each.digest(data), compress(data)
     name = each.write_name(digest, compressor=ZSTD)
     slow = Sender(each)
-    slow.send(message(name, packed[:10]))
+    slow.send(message(name, packed[:STEP_BYTES]))
     each.put_one(data)
-    slow.send(message(name, packed[10:20], offset=10))
-    slow.send(message(name, packed[20:30], offset=20))
+    for start in range(STEP_BYTES, 3_000_000, STEP_BYTES):
+        slow.send(message(name, packed[start : start + STEP_BYTES], offset=start))
     assert slow.committed_size() == -1
     slow.close()
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 
 import grpc
 import pytest
@@ -23,18 +22,12 @@ from tests.protocol.peer import (
     Executed,
     Peer,
     missing_subjects,
-    operation_metadata,
     refused,
     status_of,
     unexecuted,
 )
 
 Stage = reapi.ExecutionStage
-
-
-def started(result: reapi.ActionResult) -> int:
-    """When the action itself began, in nanoseconds."""
-    return result.execution_metadata.execution_start_timestamp.ToNanoseconds()
 
 
 def subject(peer: Peer, digest: reapi.Digest) -> str:
@@ -317,70 +310,6 @@ def test_properties_in_any_order_are_accepted(peer: Peer) -> None:
     of.platform.properties.add(name="holdfast-determinism", value="pin")
     of.platform.properties.add(name="OSFamily", value="linux")
     assert peer.execute(put_action(peer, of)).result.exit_code == 0
-
-
-# Caching and merging.
-
-
-def both(peer: Peer, requests: Iterable[reapi.ExecuteRequest]) -> list[Executed]:
-    """Execute `requests` at the same time."""
-    calls = [peer.execution.Execute(request, timeout=CALL_SECONDS) for request in requests]
-    return [Executed(list(call)) for call in calls]
-
-
-def test_identical_actions_in_flight_run_once(each: Peer) -> None:
-    request = each.execute_request(put_script(each, "sleep 1; echo ran"))
-    first, second = both(each, [request, request])
-    assert started(first.result) == started(second.result)
-    assert first.name != second.name
-
-
-def test_actions_that_are_not_to_be_cached_are_not_merged(each: Peer) -> None:
-    # REAPI rule: do_not_cache also forbids merging in flight.
-    action = put_action(each, command("sleep 1"), do_not_cache=True)
-    first, second = both(each, [each.execute_request(action)] * 2)
-    assert started(first.result) != started(second.result)
-
-
-def test_a_request_without_lookup_does_not_join_what_began_before_it(each: Peer) -> None:
-    # REAPI rule: skip_cache_lookup may merge only with executions begun after the request.
-    action = put_script(each, "sleep 2")
-    call = each.execution.Execute(each.execute_request(action), timeout=CALL_SECONDS)
-    operations = []
-    for operation in call:
-        operations.append(operation)
-        if operation_metadata(operation).stage == Stage.EXECUTING:
-            break
-    asked = time.time_ns()
-    fresh = each.execute(action, skip_cache_lookup=True)
-    assert started(fresh.result) > asked
-    assert Executed([*operations, *call]).result.exit_code == 0
-
-
-def test_outputs_are_inlined_only_where_they_are_asked_for(each: Peer) -> None:
-    # REAPI rule: contents come inline only where the request asks for them.
-    action = put_script(each, "printf said; printf shouted >&2; printf made > out", "out")
-    plain = each.execute(action).result
-    assert (plain.stdout_raw, plain.output_files[0].contents) == (b"", b"")
-    request = each.execute_request(action)
-    request.inline_stdout = request.inline_stderr = True
-    request.inline_output_files.append("out")
-    inlined = Executed(list(each.execution.Execute(request, timeout=CALL_SECONDS))).result
-    assert inlined.stdout_raw == b"said"
-    assert inlined.stderr_raw == b"shouted"
-    assert inlined.output_files[0].contents == b"made"
-
-
-def test_inlining_never_makes_a_message_that_clients_refuse(peer: Peer) -> None:
-    # Buck2 rule: its Execution client stops reading a message at 4 MiB.
-    action = put_script(peer, "head -c 9000000 /dev/zero; head -c 9000000 /dev/zero > out", "out")
-    request = peer.execute_request(action)
-    request.inline_stdout = True
-    request.inline_output_files.append("out")
-    operations = list(peer.execution.Execute(request, timeout=CALL_SECONDS))
-    assert max(operation.ByteSize() for operation in operations) < 4 << 20
-    result = Executed(operations).result
-    assert result.stdout_digest == peer.digest(bytes(9_000_000))
 
 
 def test_the_environment_is_the_commands_and_a_path(peer: Peer) -> None:

@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 
 from cas.digest import Digest, DigestFunction, InvalidDigest
+from cas.wire import RESERVED_SEGMENTS
 from protos import remote_execution_pb2 as reapi
 from re_client.status import NotServed, Refused
 from re_config.schema import Instance
-from re_server.instances import KEYWORDS, Instances
+from re_server.instances import Instances
 
 B3 = Instance(digest_function=DigestFunction.BLAKE3)
 SHA1 = Instance(digest_function=DigestFunction.SHA1)
@@ -27,7 +28,7 @@ def test_where_some_are_named_only_they_are_served() -> None:
         instances.find("a")
 
 
-@pytest.mark.parametrize("keyword", sorted(KEYWORDS))
+@pytest.mark.parametrize("keyword", sorted(RESERVED_SEGMENTS))
 def test_a_keyword_is_no_part_of_a_name(keyword: str) -> None:
     # REAPI rule: what follows the instance in a resource name may not be a segment of it.
     for instances in (Instances({}, DEFAULT), Instances({"a": B3}, DEFAULT)):
@@ -65,7 +66,7 @@ def test_a_function_that_is_not_served_is_told_with_those_that_are(number: int) 
 def test_a_wrong_digest_is_told_with_its_field_and_place() -> None:
     instances = Instances({}, DEFAULT)
     good, bad = reapi.Digest(hash=LONG, size_bytes=1), reapi.Digest(hash="x", size_bytes=1)
-    with pytest.raises(InvalidDigest, match="^root: digest hash 'x'"):
+    with pytest.raises(InvalidDigest, match=r"^root: digest hash 'x'"):
         instances.digest("", 0, bad, field="root")
     with pytest.raises(InvalidDigest, match=r"^blobs\[1\]: digest hash 'x'"):
         instances.digests("", 0, [good, bad], field="blobs")
