@@ -38,8 +38,8 @@ def rewrite(data: bytes, *, begun: float, ended: float) -> bytes:
 def _check_members(data: bytes) -> None:
     """Raise ValueError unless `data` is nothing but members that decompress with their checksum.
 
-    At most 1 MiB is held at a time, whatever the members claim, and no byte is copied more than a
-    few times, however many members there are.
+    At most 1 MiB is held at a time, whatever the members claim, and no more than a slice is copied
+    for each, however many there are.
     """
     at = 0
     while at < len(data):

@@ -109,5 +109,5 @@ class PolicyBesideModel(RuleBasedStateMachine):
 def test_the_policy_is_what_the_model_says() -> None:
     run_state_machine_as_test(
         PolicyBesideModel,
-        settings=settings(max_examples=150, stateful_step_count=25, deadline=None, database=None),
+        settings=settings(max_examples=100, stateful_step_count=20, deadline=None, database=None),
     )

@@ -146,14 +146,14 @@ def test_a_frame_of_17_bytes_that_claims_2_gib_takes_no_memory() -> None:
 
 
 def test_a_bomb_is_taken_apart_in_little_memory() -> None:
-    assert in_little_memory(RUNS_HEADER + RUN * (8 << 10) + END, 256) == str(1 << 30)
+    assert in_little_memory(RUNS_HEADER + RUN * (4 << 10) + END, 160) == str(512 * MIB)
 
 
 def test_a_bomb_comes_in_parts_of_bounded_size() -> None:
-    # 1 GiB in 32 KiB: it is taken apart by so little at a time that a part has 32 MiB at most.
-    bomb = RUNS_HEADER + RUN * (8 << 10)
+    # 256 MiB in 8 KiB: it is taken apart by so little at a time that a part has 32 MiB at most.
+    bomb = RUNS_HEADER + RUN * (2 << 10)
     size, most = most_held([bomb])
-    assert size == 1 << 30
+    assert size == 256 * MIB
     assert most < 2 * PART_BYTES
 
 
