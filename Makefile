@@ -25,7 +25,7 @@ check: $(READY) ## Run the linters, and look for generated files that are stale.
 	.venv/bin/ruff check .
 	.venv/bin/mypy .
 	.venv/bin/lint-imports --no-logo
-	$(PYTHON) scripts/generate_protos.py && git diff --exit-code --stat -- protos
+	$(PYTHON) scripts/generate_protos.py --check
 	$(PYTHON) -m re_config.reference --check
 
 fix: $(READY) ## Format, and mend what the linter can.

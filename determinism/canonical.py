@@ -41,7 +41,7 @@ def canonicalise_file(path: Path, begun: float, ended: float) -> str | None:
 
     path: a regular file. begun, ended: when the action ran, in seconds since 1970: only times
     that were written by it are touched, not those of files that it passed on.
-    A file that does not wholly parse is left as it is.
+    A file that does not wholly parse, or whose folder cannot be written to, is left as it is.
     """
     with path.open("rb") as file:
         head = file.read(MAGIC_BYTES)
@@ -55,7 +55,10 @@ def canonicalise_file(path: Path, begun: float, ended: float) -> str | None:
         return None
     if rewritten == data:
         return None
-    _replace(path, rewritten)
+    try:
+        _replace(path, rewritten)
+    except PermissionError:
+        return None
     return format.name
 
 

@@ -73,7 +73,8 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
             input_root=loaded.input_root,
             timeout_seconds=self._timeout(loaded.action),
             canonicalise=mode.canonicalises,
-            mergeable=not loaded.action.do_not_cache,
+            mergeable=not (loaded.action.do_not_cache or replace),
+            cacheable=not loaded.action.do_not_cache,
             fresh=request.skip_cache_lookup or replace,
             mode=mode,
             replace=replace,
@@ -103,7 +104,7 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
         """Answer from the cache, or have the action run."""
         if loaded.input_root is None:
             raise Refused(f"Action {execution.action} has no input_root_digest")
-        if not execution.fresh and execution.mergeable:
+        if not execution.fresh and execution.cacheable:
             kept = await self._cache.get(ActionKey(execution.instance, execution.action))
             if kept is not None:
                 response = reapi.ExecuteResponse(result=kept.result, cached_result=True)

@@ -21,6 +21,7 @@ from protos import (
 )
 from re_config.schema import Server
 from re_server.assembly import Parts
+from re_server.background import background, either
 from re_server.rpc import Registrar
 
 STOP_SECONDS = 5.0  # what calls have to end, after actions were given their time
@@ -65,10 +66,20 @@ async def grpc_server(config: Server, parts: Parts, stop_now: asyncio.Event) -> 
     for name in ("", *served):
         await health.set(name, health_pb2.HealthCheckResponse.SERVING)
     try:
-        yield f"{host}:{port}"
+        async with background(_told_of_the_stop(health, parts)):
+            yield f"{host}:{port}"
     finally:
-        await health.enter_graceful_shutdown()
-        await server.stop(0 if stop_now.is_set() else STOP_SECONDS)
+        stopping = asyncio.ensure_future(server.stop(STOP_SECONDS))
+        await either(stopping, stop_now, None)
+        if not stopping.done():
+            await server.stop(0)
+        await stopping
+
+
+async def _told_of_the_stop(health: health_aio.HealthServicer, parts: Parts) -> None:
+    """Say NOT_SERVING from the moment on when no new work is taken."""
+    await parts.stopping.wait()
+    await health.enter_graceful_shutdown()
 
 
 def _add_services(registrar: Registrar, parts: Parts) -> None:

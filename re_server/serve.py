@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +23,14 @@ from cas.disk_orphans import remove_orphans
 from cas.disk_room import DiskLimits
 from re_config.schema import Config, Disk
 from re_server.assembly import Parts, assembled
+from re_server.background import background, either
 from re_server.embedded import embedded_worker
 from re_server.listening import grpc_server
 from re_server.web import web_server
 
 log = logging.getLogger(__name__)
+
+READING_SECONDS = 2.0  # what clients have to fetch the outputs of actions that ended while draining
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,8 @@ async def serve(config: Config, on_ready: Callable[[Ready], object]) -> None:
 @asynccontextmanager
 async def running(config: Config, stop_now: asyncio.Event) -> AsyncIterator[Ready]:
     """Run a server during the block; drain it at its end, unless `stop_now` is set."""
-    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, that nobody reads
+    # There would be a second series for each counter, that nobody reads.
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
@@ -87,26 +91,15 @@ async def running(config: Config, stop_now: asyncio.Event) -> AsyncIterator[Read
 
 
 async def _drained(parts: Parts, seconds: float, stop_now: asyncio.Event) -> None:
-    """Wait until no action runs, for `seconds` at most."""
+    """Wait until no action runs, for `seconds` at most, and until clients have read outputs."""
     if parts.dispatcher is None or stop_now.is_set():
         return
+    executing = parts.dispatcher.executing
     drain = asyncio.ensure_future(parts.dispatcher.drain())
-    stopped = asyncio.ensure_future(stop_now.wait())
-    await asyncio.wait({drain, stopped}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for task in (drain, stopped):
-        task.cancel()
-
-
-@asynccontextmanager
-async def background(*loops: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run `loops` beside the block. A loop that fails ends the block; its end ends them."""
-    async with asyncio.TaskGroup() as tasks:
-        running_loops = [tasks.create_task(loop) for loop in loops]
-        try:
-            yield
-        finally:
-            for loop in running_loops:
-                loop.cancel()
+    await either(drain, stop_now, seconds)
+    if executing and drain.done():
+        await either(asyncio.ensure_future(asyncio.sleep(READING_SECONDS)), stop_now, None)
+    drain.cancel()
 
 
 async def _swept(store: OpenStore) -> None:

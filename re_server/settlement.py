@@ -24,9 +24,11 @@ DIFFERENT = 1  # exit code of an action in strict mode whose result is not its f
 class Execution(Request):
     """A request to execute, with what becomes of its result.
 
-    mode: how strictly the result is held to the first one. replace: it takes the pin's place.
+    cacheable: not so for do_not_cache. mode: how strictly the result is held to the first one.
+    replace: it takes the pin's place, and is answered to nobody who did not ask for that.
     """
 
+    cacheable: bool
     mode: Mode
     replace: bool
 
@@ -63,7 +65,7 @@ class Settlement:
         """
         assert isinstance(request, Execution)
         self._counted(response)
-        if response.status.code or response.result.exit_code or not request.mergeable:
+        if response.status.code or response.result.exit_code or not request.cacheable:
             return response
         key = ActionKey(request.instance, request.action)
         function = request.action.function

@@ -11,6 +11,7 @@ FHCRC = 0x02  # a checksum of the header, which covers the time
 FEXTRA = 0x04  # BGZF keeps block sizes there; its writers set no time
 RESERVED = 0xE0
 TIME = slice(4, 8)
+MAX_CONTENTS_BYTES = 4 << 30  # more takes too long to check: the file is left as it is
 SLICE_BYTES = 16 << 10  # of a file, given to zlib at a time
 
 
@@ -41,7 +42,7 @@ def _check_members(data: bytes) -> None:
     At most 1 MiB is held at a time, whatever the members claim, and no more than a slice is copied
     for each, however many there are.
     """
-    at = 0
+    at = contents = 0
     while at < len(data):
         member = zlib.decompressobj(wbits=31)
         while not member.eof:
@@ -51,8 +52,10 @@ def _check_members(data: bytes) -> None:
             at += len(part)
             try:
                 while part and not member.eof:
-                    member.decompress(part, 1 << 20)
+                    contents += len(member.decompress(part, 1 << 20))
                     part = member.unconsumed_tail
             except zlib.error as error:
                 raise ValueError(str(error)) from None
+            if contents > MAX_CONTENTS_BYTES:
+                raise ValueError(f"it has more than {MAX_CONTENTS_BYTES} bytes of contents")
         at -= len(member.unused_data)

@@ -79,6 +79,20 @@ def _directory(peer: Peer, folder: Folder, blobs: list[bytes]) -> reapi.Digest:
     return peer.digest(data)
 
 
+def chain(peer: Peer, depth: int, *, width: int = 1) -> reapi.Digest:
+    """Upload directories `depth` deep, each with the next one in it `width` times."""
+    directory = reapi.Directory()
+    directory.files.add(name="leaf", digest=peer.put_one(unique(8)))
+    blobs = [directory.SerializeToString(deterministic=True)]
+    for _ in range(depth - 1):
+        directory = reapi.Directory()
+        for number in range(width):
+            directory.directories.add(name=f"d{number}", digest=peer.digest(blobs[-1]))
+        blobs.append(directory.SerializeToString(deterministic=True))
+    peer.put(*blobs)
+    return peer.digest(blobs[-1])
+
+
 def command(
     script: str,
     *,

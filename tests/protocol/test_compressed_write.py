@@ -6,7 +6,7 @@ import zstandard
 
 from tests.protocol.blobs import ZSTD, unique
 from tests.protocol.peer import Peer, refused
-from tests.protocol.test_write import STEP_BYTES, Sender, message
+from tests.protocol.sending import STEP_BYTES, Sender, message
 
 # A frame of 17 bytes whose header claims a content of 2 GiB: magic number, a descriptor that says
 # "8 bytes of content size, single segment", the size, then one run-length block.

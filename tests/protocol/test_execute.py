@@ -203,6 +203,20 @@ def test_everything_that_is_missing_is_named_at_once(
     assert missing_subjects(status) == {subject(each, one) for one in absent}
 
 
+def test_very_many_missing_inputs_are_all_named(peer: Peer) -> None:
+    absent = [peer.digest(unique()) for _ in range(1000)]
+    root = reapi.Directory()
+    for number, digest in enumerate(absent):
+        root.files.add(name=f"{number:04}", digest=digest)
+    action = reapi.Action(
+        command_digest=peer.put_one(command("true").SerializeToString(deterministic=True)),
+        input_root_digest=peer.put_one(root.SerializeToString(deterministic=True)),
+    )
+    status = unexecuted(peer, peer.put_one(action.SerializeToString(deterministic=True)))
+    assert status.code == code_pb2.FAILED_PRECONDITION
+    assert missing_subjects(status) == {subject(peer, digest) for digest in absent}
+
+
 def test_a_missing_input_root_is_named(each: Peer) -> None:
     absent = each.digest(unique())
     action = reapi.Action(

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from protos import remote_execution_pb2 as reapi
-from tests.protocol.actions import Entry, input_root
+from tests.protocol.actions import Entry, chain, input_root
 from tests.protocol.blobs import SHA1, unique
 from tests.protocol.peer import CALL_SECONDS, Peer, refused
 
@@ -48,20 +48,6 @@ def reachable(peer: Peer, root: reapi.Digest) -> set[bytes]:
 def a_tree(peer: Peer) -> reapi.Digest:
     entries: dict[str, Entry] = {f"d{n}/e{n % 7}/f": unique(10) for n in range(50)}
     return input_root(peer, {**entries, "same/x": None, "again/x": None})
-
-
-def chain(peer: Peer, depth: int, *, width: int = 1) -> reapi.Digest:
-    """Upload directories `depth` deep, each with the next one in it `width` times."""
-    directory = reapi.Directory()
-    directory.files.add(name="leaf", digest=peer.put_one(unique(8)))
-    blobs = [encoded(directory)]
-    for _ in range(depth - 1):
-        directory = reapi.Directory()
-        for number in range(width):
-            directory.directories.add(name=f"d{number}", digest=peer.digest(blobs[-1]))
-        blobs.append(encoded(directory))
-    peer.put(*blobs)
-    return peer.digest(blobs[-1])
 
 
 def test_a_tree_is_returned_whole_and_each_directory_once(each: Peer) -> None:

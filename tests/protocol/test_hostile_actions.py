@@ -10,10 +10,9 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2
 
 from protos import remote_execution_pb2 as reapi
-from tests.protocol.actions import command, put_action, put_script
+from tests.protocol.actions import chain, command, put_action, put_script
 from tests.protocol.blobs import key, unique
 from tests.protocol.peer import CALL_SECONDS, Peer, Refusal, attempt, refused, unexecuted
-from tests.protocol.test_get_tree import chain
 from tests.serving import Served
 
 GARBAGE = b"\xff\xff\xff\xff no message of the protocol"

@@ -22,7 +22,7 @@ from tests.protocol.peer import (
     refused,
     retry_seconds,
 )
-from tests.protocol.test_action_cache import a_result
+from tests.protocol.results import a_result
 from tests.serving import serving
 
 BUDGET_BYTES = 8_000_000

@@ -8,7 +8,7 @@ import pytest
 from tests.protocol.actions import command, put_action
 from tests.protocol.blobs import unique
 from tests.protocol.peer import CALL_SECONDS, Peer, Refusal, attempt, refused, retry_seconds
-from tests.protocol.test_write import Sender, message
+from tests.protocol.sending import Sender, message
 
 SETTINGS = """
 server.drain_seconds = 2

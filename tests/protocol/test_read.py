@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import grpc
 import pytest
 import zstandard
 
 from protos import bytestream_pb2, remote_execution_pb2 as reapi
 from tests.protocol.blobs import BLAKE3, SHA1, ZSTD, digest_of, read_name, unique
+from tests.protocol.frames import unpack
 from tests.protocol.peer import CALL_SECONDS, Peer, refused
 
 SIZE = 3_000_000
@@ -18,15 +17,6 @@ def store(peer: Peer, data: bytes) -> reapi.Digest:
     digest = peer.digest(data)
     assert peer.write(peer.write_name(digest), data) == len(data)
     return digest
-
-
-def unpack(pieces: Iterator[bytes]) -> bytes:
-    """Decompress what has to be one zstd frame and nothing behind it."""
-    frame = zstandard.ZstdDecompressor().decompressobj()
-    data = b"".join([frame.decompress(piece) for piece in pieces])
-    assert frame.eof
-    assert not frame.unused_data
-    return data
 
 
 def test_a_blob_is_read_whole(each: Peer) -> None:
@@ -104,7 +94,7 @@ def test_a_compressed_read_is_one_frame(each: Peer) -> None:
     data = unique(50_000) * 60
     pieces = list(each.pieces(each.read_name(store(each, data), compressor=ZSTD)))
     assert sum(map(len, pieces)) < len(data)
-    assert unpack(iter(pieces)) == data
+    assert unpack(pieces) == data
 
 
 @pytest.mark.parametrize("offset", [0, 1, SIZE - 1, SIZE])

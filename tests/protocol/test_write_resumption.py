@@ -9,7 +9,7 @@ import zstandard
 from protos import bytestream_pb2
 from tests.protocol.blobs import ZSTD, unique
 from tests.protocol.peer import CALL_SECONDS, Peer, Refusal, attempt, connected, refused
-from tests.protocol.test_write import Sender, message
+from tests.protocol.sending import Sender, message
 from tests.serving import Served
 
 SIZE = 3_000_000

@@ -36,6 +36,7 @@ EXECUTION = Execution(
     timeout_seconds=10,
     canonicalise=True,
     mergeable=True,
+    cacheable=True,
     fresh=False,
     mode=Mode.PIN,
     replace=False,
@@ -133,7 +134,7 @@ async def test_what_is_not_to_be_cached_is_neither_kept_nor_compared(
     office: Office, mode: Mode
 ) -> None:
     # REAPI rule: do_not_cache.
-    execution = replace(EXECUTION, mergeable=False, mode=mode)
+    execution = replace(EXECUTION, mergeable=False, cacheable=False, mode=mode)
     assert output(await office.settled(b"1", execution)) == Digest.of(b"1").hash
     assert output(await office.settled(b"2", execution)) == Digest.of(b"2").hash
     assert await office.kept() is None

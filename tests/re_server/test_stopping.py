@@ -14,7 +14,7 @@ import pytest
 from tests.protocol.actions import put_script
 from tests.protocol.blobs import unique
 from tests.protocol.peer import CALL_SECONDS, Refusal, attempt, connected, refused
-from tests.protocol.test_write import Sender, message
+from tests.protocol.sending import Sender, message
 from tests.re_server.gate import PAUSE_SECONDS, SETTINGS, lives, running
 from tests.serving import Served, serving
 
