@@ -18,7 +18,7 @@ demo: $(READY) ## Watch Bazel build a real C++ project through Holdfast, twice.
 	@$(PYTHON) -m scripts.demo
 
 test: $(READY) ## Run the whole test suite.
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest --numprocesses=auto --dist=loadgroup
 
 check: $(READY) ## Run the linters, and look for generated files that are stale.
 	.venv/bin/ruff format --check .
@@ -38,9 +38,9 @@ protos: $(READY) ## Generate protos/*_pb2* from protos/*.proto.
 bench: $(READY) ## Measure, beside a bare server and other servers; prints the README's table.
 	$(PYTHON) -m benchmarks.run
 
-soak: $(READY) ## Kill the server a hundred times under load; nothing acknowledged may be lost.
-	HOLDFAST_SOAK_ROUNDS=100 HOLDFAST_KILL_ROUNDS=100 \
-		$(PYTHON) -m pytest tests/cas/test_disk_killed.py tests/re_server/test_killed.py
+soak: $(READY) ## Kill the server a hundred times under load, and keep a silent action for 5 minutes.
+	HOLDFAST_SOAK_ROUNDS=100 $(PYTHON) -m pytest --timeout=7200 -m "soak or not soak" \
+		tests/cas/test_disk_killed.py tests/re_server/test_killed.py tests/buck2/test_keepalive.py
 
 coverage: $(READY) ## Run the suite and say which lines of the product it never ran.
 	.venv/bin/coverage run -m pytest

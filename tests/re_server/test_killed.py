@@ -22,7 +22,7 @@ from tests.re_server.load import (
 )
 from tests.serving import Served, serving
 
-ROUNDS = int(os.environ.get("HOLDFAST_KILL_ROUNDS", "10"))  # `make soak` sets 100
+ROUNDS = int(os.environ.get("HOLDFAST_SOAK_ROUNDS", "10"))  # `make soak` sets 100
 LOAD_SECONDS = 1.0  # the longest load before a kill
 ROUND_SECONDS = 60  # bound on one round, start and checks included
 SAMPLE = 100  # older blobs and results that are checked again each time
