@@ -39,7 +39,7 @@ bench: $(READY) ## Measure, beside a bare server and other servers; prints the R
 	$(PYTHON) -m benchmarks.run
 
 soak: $(READY) ## Kill the server a hundred times under load, and keep a silent action for 5 minutes.
-	HOLDFAST_SOAK_ROUNDS=100 $(PYTHON) -m pytest --timeout=7200 -m "soak or not soak" \
+	HOLDFAST_SOAK_ROUNDS=100 $(PYTHON) -m pytest --timeout=7200 -o faulthandler_timeout=7200 -m "soak or not soak" \
 		tests/cas/test_disk_killed.py tests/re_server/test_killed.py tests/buck2/test_keepalive.py
 
 coverage: $(READY) ## Run the suite and say which lines of the product it never ran.

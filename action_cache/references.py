@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from action_cache.results import Kept
-from cas.digest import Digest, DigestFunction
+from cas.digest import Digest, DigestFunction, InvalidDigest
 from cas.store import BlobStore
 from cas.tree import (
+    InvalidMessage,
     MissingInputs,
     TreeLimits,
     TreeTooLarge,
@@ -38,8 +39,10 @@ async def complete(
         raise TreeTooLarge(f"the Trees of the result have more than {limits.bytes} bytes")
     found = await store.read_many(trees)
     references = direct | trees
-    for digest, data in found.items():
-        references |= tree_files(parse_tree(data, digest), function)
+    parsed = {digest: parse_tree(data, digest) for digest, data in found.items()}
+    for tree in parsed.values():
+        references |= tree_files(tree, function)
+    _check_roots(result, parsed, function)
     missing = await store.find_missing(references)
     for output in result.output_directories:
         if output.HasField("root_directory_digest"):
@@ -55,10 +58,38 @@ async def complete(
     return Kept(result.SerializeToString(deterministic=True), frozenset(references))
 
 
+def _check_roots(
+    result: reapi.ActionResult, trees: Mapping[Digest, reapi.Tree], function: DigestFunction
+) -> None:
+    """Raise InvalidMessage where an output's two forms are not of one directory.
+
+    Source: remote_execution.proto, OutputDirectory.root_directory_digest.
+    """
+    for output in result.output_directories:
+        if not output.HasField("root_directory_digest") or not output.HasField("tree_digest"):
+            continue
+        tree = trees.get(digest_from(output.tree_digest, function))
+        if tree is None:
+            continue
+        found = Digest.of(tree.root.SerializeToString(deterministic=True), function)
+        if found != digest_from(output.root_directory_digest, function):
+            raise InvalidMessage(
+                f"output_directories: {output.path!r}: root_directory_digest is not that of the "
+                f"Tree's root, {found}"
+            )
+
+
 def _direct(result: reapi.ActionResult, function: DigestFunction) -> Iterator[Digest]:
     for file in result.output_files:
-        yield digest_from(file.digest, function)
+        yield _named(file.digest, function, f"output_files: {file.path!r}")
     if result.HasField("stdout_digest"):
-        yield digest_from(result.stdout_digest, function)
+        yield _named(result.stdout_digest, function, "stdout_digest")
     if result.HasField("stderr_digest"):
-        yield digest_from(result.stderr_digest, function)
+        yield _named(result.stderr_digest, function, "stderr_digest")
+
+
+def _named(message: reapi.Digest, function: DigestFunction, field: str) -> Digest:
+    try:
+        return digest_from(message, function)
+    except InvalidDigest as error:
+        raise InvalidDigest(f"action_result.{field}: {error}") from None

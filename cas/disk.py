@@ -40,7 +40,15 @@ from cas.disk_index import FILE, INLINE, DiskIndex, digest_of, key_of
 from cas.disk_lane import Lane
 from cas.disk_room import LEASE_STEP, Room
 from cas.environment import Environment, Read
-from cas.store import BlobCorrupt, BlobNotFound, BlobStore, Chunk, DigestMismatch, StoreFull
+from cas.store import (
+    BlobCorrupt,
+    BlobNotFound,
+    BlobStore,
+    BlobTooLarge,
+    Chunk,
+    DigestMismatch,
+    StoreFull,
+)
 from cas.tree import is_empty
 
 log = logging.getLogger(__name__)
@@ -218,9 +226,17 @@ class DiskStore(BlobStore):
         new = [digest for digest in digests if digest not in self._touched]
         if new:
             self._touched.update(new)
-            until = int(now + self.limits.upload_lease_seconds * (1 + 1 / LEASE_STEP))
+            self._renew([key_of(digest) for digest in new], now)
+
+    def _renew(self, keys: list[bytes], now: float) -> None:
+        promised = now + self.limits.upload_lease_seconds
+        with self._environment.read() as read:
+            records = {key: self._index.get(read, key) for key in keys}
+        short = [key for key, record in records.items() if record and record.until < promised]
+        if short:
+            until = self._upload_until()
             self._environment.write_soon(
-                lambda write: [self._index.lease(write, key_of(digest), until) for digest in new]
+                lambda write: [self._index.lease(write, key, until) for key in short]
             )
 
     # Writing
@@ -306,13 +322,14 @@ class DiskStore(BlobStore):
                 await self._environment.write(
                     lambda write: self._index.put_inline(write, keyed, until)
                 )
-        except StoreFull as error:
+        except (BlobTooLarge, StoreFull) as error:
             self.counters.refused += 1
             return dict.fromkeys(small, error)
         return {}
 
     def _upload_until(self) -> int:
-        return int(self._clock() + self.limits.upload_lease_seconds)
+        """Return until when a blob stays that came now: a step longer than is promised."""
+        return int(self._clock() + self.limits.upload_lease_seconds * (1 + 1 / LEASE_STEP))
 
     # What is lost
 

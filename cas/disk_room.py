@@ -15,7 +15,7 @@ from cas.digest import Digest
 from cas.disk_files import blob_path
 from cas.disk_index import DiskIndex, Totals, digest_of, key_of
 from cas.environment import Environment, Read
-from cas.store import StoreFull
+from cas.store import BlobTooLarge, StoreFull
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class Room:
     async def _make_room(self, size: int) -> None:
         limit = self.limits.max_bytes
         if size > limit:
-            raise StoreFull(f"{size} bytes are more than store.max_bytes = {limit}; raise it")
+            raise BlobTooLarge(f"{size} bytes are more than store.max_bytes = {limit}; raise it")
         while self._held() + size > limit:
             gone = await self.evict(max(0, limit - self._incoming_bytes - size))
             if not gone.blobs and self._held() + size > limit:

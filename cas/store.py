@@ -34,6 +34,10 @@ class DigestMismatch(ValueError):
         self.found = found
 
 
+class BlobTooLarge(ValueError):
+    """The blob would not fit if the store were empty."""
+
+
 class StoreFull(OSError):
     """There is no room, and nothing that may be evicted to make some."""
 
@@ -68,7 +72,8 @@ class BlobStore(ABC):
         """Keep `chunks` under `digest`: all of them, or none if `chunks` raises.
 
         A blob that is there already is kept as it is, and `chunks` need not be read to its end.
-        Raises DigestMismatch if the bytes are not the digest's, StoreFull if there is no room.
+        Raises DigestMismatch if the bytes are not the digest's, StoreFull if there is no room now,
+        BlobTooLarge if there never is.
         """
 
     async def read_all(self, digest: Digest) -> bytes:
@@ -105,7 +110,7 @@ class BlobStore(ABC):
         for digest, data in blobs.items():
             try:
                 await self.write(digest, _once(data))
-            except (DigestMismatch, OSError) as error:
+            except (DigestMismatch, BlobTooLarge, OSError) as error:
                 failed[digest] = error
         return failed
 

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from protos import remote_execution_pb2 as protos_dot_remote__execution__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13protos/worker.proto\x12\x12holdfast.worker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dprotos/remote_execution.proto\"\xd9\x01\n\nFromWorker\x12*\n\x05offer\x18\x01 \x01(\x0b\x32\x19.holdfast.worker.v1.OfferH\x00\x12\x30\n\x08progress\x18\x02 \x01(\x0b\x32\x1c.holdfast.worker.v1.ProgressH\x00\x12\x30\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x1c.holdfast.worker.v1.FinishedH\x00\x12\x30\n\x08\x64raining\x18\x04 \x01(\x0b\x32\x1c.holdfast.worker.v1.DrainingH\x00\x42\t\n\x07message\"t\n\x05Offer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12;\n\x08platform\x18\x02 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\r\n\x05slots\x18\x03 \x01(\x05\x12\x11\n\ttoolchain\x18\x04 \x01(\t\"_\n\x08Progress\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x44\n\x05stage\x18\x02 \x01(\x0e\x32\x35.build.bazel.remote.execution.v2.ExecutionStage.Value\"]\n\x08\x46inished\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x42\n\x08response\x18\x02 \x01(\x0b\x32\x30.build.bazel.remote.execution.v2.ExecuteResponse\"\n\n\x08\x44raining\"o\n\x08ToWorker\x12*\n\x05lease\x18\x01 \x01(\x0b\x32\x19.holdfast.worker.v1.LeaseH\x00\x12,\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1a.holdfast.worker.v1.CancelH\x00\x42\t\n\x07message\"\xfc\x01\n\x05Lease\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\rinstance_name\x18\x02 \x01(\t\x12>\n\raction_digest\x18\x03 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12N\n\x0f\x64igest_function\x18\x04 \x01(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.Value\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0c\x63\x61nonicalise\x18\x06 \x01(\x08\"\x17\n\x06\x43\x61ncel\x12\r\n\x05lease\x18\x01 \x01(\t\"\xdb\x01\n\rResourceUsage\x12,\n\tuser_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bsystem_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rmax_rss_bytes\x18\x03 \x01(\x03\x12\x13\n\x0b\x62lock_reads\x18\x04 \x01(\x03\x12\x14\n\x0c\x62lock_writes\x18\x05 \x01(\x03\x12\x14\n\x0cminor_faults\x18\x06 \x01(\x03\x12\x14\n\x0cmajor_faults\x18\x07 \x01(\x03\x32V\n\x07Workers\x12K\n\x07\x43onnect\x12\x1e.holdfast.worker.v1.FromWorker\x1a\x1c.holdfast.worker.v1.ToWorker(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13protos/worker.proto\x12\x12holdfast.worker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dprotos/remote_execution.proto\"\xa7\x01\n\nFromWorker\x12*\n\x05offer\x18\x01 \x01(\x0b\x32\x19.holdfast.worker.v1.OfferH\x00\x12\x30\n\x08\x66inished\x18\x02 \x01(\x0b\x32\x1c.holdfast.worker.v1.FinishedH\x00\x12\x30\n\x08\x64raining\x18\x03 \x01(\x0b\x32\x1c.holdfast.worker.v1.DrainingH\x00\x42\t\n\x07message\"t\n\x05Offer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12;\n\x08platform\x18\x02 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\r\n\x05slots\x18\x03 \x01(\x05\x12\x11\n\ttoolchain\x18\x04 \x01(\t\"]\n\x08\x46inished\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x42\n\x08response\x18\x02 \x01(\x0b\x32\x30.build.bazel.remote.execution.v2.ExecuteResponse\"\n\n\x08\x44raining\"o\n\x08ToWorker\x12*\n\x05lease\x18\x01 \x01(\x0b\x32\x19.holdfast.worker.v1.LeaseH\x00\x12,\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1a.holdfast.worker.v1.CancelH\x00\x42\t\n\x07message\"\xbc\x02\n\x05Lease\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\rinstance_name\x18\x02 \x01(\t\x12>\n\raction_digest\x18\x03 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12N\n\x0f\x64igest_function\x18\x04 \x01(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.Value\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0c\x63\x61nonicalise\x18\x06 \x01(\x08\x12>\n\rnamed_digests\x18\x07 \x03(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\"\x17\n\x06\x43\x61ncel\x12\r\n\x05lease\x18\x01 \x01(\t\"\xdb\x01\n\rResourceUsage\x12,\n\tuser_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bsystem_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rmax_rss_bytes\x18\x03 \x01(\x03\x12\x13\n\x0b\x62lock_reads\x18\x04 \x01(\x03\x12\x14\n\x0c\x62lock_writes\x18\x05 \x01(\x03\x12\x14\n\x0cminor_faults\x18\x06 \x01(\x03\x12\x14\n\x0cmajor_faults\x18\x07 \x01(\x03\x32V\n\x07Workers\x12K\n\x07\x43onnect\x12\x1e.holdfast.worker.v1.FromWorker\x1a\x1c.holdfast.worker.v1.ToWorker(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,23 +34,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.worker_pb2', _global
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FROMWORKER']._serialized_start=107
-  _globals['_FROMWORKER']._serialized_end=324
-  _globals['_OFFER']._serialized_start=326
-  _globals['_OFFER']._serialized_end=442
-  _globals['_PROGRESS']._serialized_start=444
-  _globals['_PROGRESS']._serialized_end=539
-  _globals['_FINISHED']._serialized_start=541
-  _globals['_FINISHED']._serialized_end=634
-  _globals['_DRAINING']._serialized_start=636
-  _globals['_DRAINING']._serialized_end=646
-  _globals['_TOWORKER']._serialized_start=648
-  _globals['_TOWORKER']._serialized_end=759
-  _globals['_LEASE']._serialized_start=762
-  _globals['_LEASE']._serialized_end=1014
-  _globals['_CANCEL']._serialized_start=1016
-  _globals['_CANCEL']._serialized_end=1039
-  _globals['_RESOURCEUSAGE']._serialized_start=1042
-  _globals['_RESOURCEUSAGE']._serialized_end=1261
-  _globals['_WORKERS']._serialized_start=1263
-  _globals['_WORKERS']._serialized_end=1349
+  _globals['_FROMWORKER']._serialized_end=274
+  _globals['_OFFER']._serialized_start=276
+  _globals['_OFFER']._serialized_end=392
+  _globals['_FINISHED']._serialized_start=394
+  _globals['_FINISHED']._serialized_end=487
+  _globals['_DRAINING']._serialized_start=489
+  _globals['_DRAINING']._serialized_end=499
+  _globals['_TOWORKER']._serialized_start=501
+  _globals['_TOWORKER']._serialized_end=612
+  _globals['_LEASE']._serialized_start=615
+  _globals['_LEASE']._serialized_end=931
+  _globals['_CANCEL']._serialized_start=933
+  _globals['_CANCEL']._serialized_end=956
+  _globals['_RESOURCEUSAGE']._serialized_start=959
+  _globals['_RESOURCEUSAGE']._serialized_end=1178
+  _globals['_WORKERS']._serialized_start=1180
+  _globals['_WORKERS']._serialized_end=1266
 # @@protoc_insertion_point(module_scope)

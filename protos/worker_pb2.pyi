@@ -9,9 +9,11 @@ them through the ContentAddressableStorage and ByteStream services of the same s
 When the stream ends, every lease that is still out is taken back and given to another worker.
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from protos import remote_execution_pb2 as _remote_execution_pb2
 import builtins as _builtins
 import sys
@@ -29,15 +31,12 @@ class FromWorker(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     OFFER_FIELD_NUMBER: _builtins.int
-    PROGRESS_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def offer(self) -> Global___Offer:
         """First on the stream, once."""
 
-    @_builtins.property
-    def progress(self) -> Global___Progress: ...
     @_builtins.property
     def finished(self) -> Global___Finished: ...
     @_builtins.property
@@ -48,15 +47,14 @@ class FromWorker(_message.Message):
         self,
         *,
         offer: Global___Offer | None = ...,
-        progress: Global___Progress | None = ...,
         finished: Global___Finished | None = ...,
         draining: Global___Draining | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "finished", b"finished", "message", b"message", "offer", b"offer", "progress", b"progress"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "finished", b"finished", "message", b"message", "offer", b"offer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "finished", b"finished", "message", b"message", "offer", b"offer", "progress", b"progress"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "finished", b"finished", "message", b"message", "offer", b"offer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["offer", "progress", "finished", "draining"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["offer", "finished", "draining"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -99,28 +97,6 @@ class Offer(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Offer: _TypeAlias = Offer  # noqa: Y015
-
-@_typing.final
-class Progress(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    LEASE_FIELD_NUMBER: _builtins.int
-    STAGE_FIELD_NUMBER: _builtins.int
-    lease: _builtins.str
-    stage: _remote_execution_pb2.ExecutionStage.Value.ValueType
-    def __init__(
-        self,
-        *,
-        lease: _builtins.str = ...,
-        stage: _remote_execution_pb2.ExecutionStage.Value.ValueType = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "stage", b"stage"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Progress: _TypeAlias = Progress  # noqa: Y015
 
 @_typing.final
 class Finished(_message.Message):
@@ -200,6 +176,7 @@ class Lease(_message.Message):
     DIGEST_FUNCTION_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     CANONICALISE_FIELD_NUMBER: _builtins.int
+    NAMED_DIGESTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     instance_name: _builtins.str
     digest_function: _remote_execution_pb2.DigestFunction.Value.ValueType
@@ -211,6 +188,12 @@ class Lease(_message.Message):
     def timeout(self) -> _duration_pb2.Duration:
         """Bound on the action's own running time, already settled by the server."""
 
+    @_builtins.property
+    def named_digests(self) -> _containers.RepeatedCompositeFieldContainer[_remote_execution_pb2.Digest]:
+        """Blobs that the action names and the worker will read first: its Command, its input root. What
+        the Action itself says counts; these save a call for each.
+        """
+
     def __init__(
         self,
         *,
@@ -220,10 +203,11 @@ class Lease(_message.Message):
         digest_function: _remote_execution_pb2.DigestFunction.Value.ValueType = ...,
         timeout: _duration_pb2.Duration | None = ...,
         canonicalise: _builtins.bool = ...,
+        named_digests: _abc.Iterable[_remote_execution_pb2.Digest] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action_digest", b"action_digest", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_digest", b"action_digest", "canonicalise", b"canonicalise", "digest_function", b"digest_function", "id", b"id", "instance_name", b"instance_name", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_digest", b"action_digest", "canonicalise", b"canonicalise", "digest_function", b"digest_function", "id", b"id", "instance_name", b"instance_name", "named_digests", b"named_digests", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,10 +12,11 @@ from google.rpc.error_details_pb2 import ErrorInfo, PreconditionFailure, RetryIn
 from google.rpc.status_pb2 import Status
 
 from cas.digest import Digest, DigestFunction, InvalidDigest
-from cas.store import BlobNotFound, DigestMismatch, StoreFull
+from cas.store import BlobNotFound, BlobTooLarge, DigestMismatch, StoreFull
 from cas.tree import InvalidMessage, MissingInputs
 from cas.wire import INFERRED
 
+FRAMING_BYTES = 16  # tags and lengths around one detail, at the most
 RETRY_SECONDS = 2  # what a client is asked to wait when there is no room just now
 MISSING = "MISSING"  # type of a violation that names a blob to upload
 MISMATCH = "DIGEST_MISMATCH"  # reason of the ErrorInfo that says which bytes came instead
@@ -59,6 +60,7 @@ _CODES: Mapping[type, int] = {
     NotServed: Code.NOT_FOUND,
     DigestMismatch: Code.INVALID_ARGUMENT,
     DecodeError: Code.INVALID_ARGUMENT,
+    BlobTooLarge: Code.INVALID_ARGUMENT,
     InvalidDigest: Code.INVALID_ARGUMENT,
     InvalidMessage: Code.INVALID_ARGUMENT,
     Refused: Code.INVALID_ARGUMENT,
@@ -82,6 +84,27 @@ def to_status(error: Exception) -> Status:
     for detail in _details(error):
         status.details.add().Pack(detail)
     return status
+
+
+def fitted(status: Status, max_bytes: int) -> Status:
+    """Return `status`, shortened where it is larger than `max_bytes`.
+
+    Clients take only so much in a call's trailers, and tell nothing of one that has more.
+    """
+    if status.ByteSize() <= max_bytes:
+        return status
+    short = Status(code=status.code, message=status.message[: max_bytes // 4])
+    for detail in status.details:
+        failure = PreconditionFailure()
+        if detail.Is(PreconditionFailure.DESCRIPTOR):
+            detail.Unpack(failure)
+            room = max_bytes - short.ByteSize() - len(detail.type_url) - FRAMING_BYTES
+            while failure.violations and failure.ByteSize() > room:
+                del failure.violations[-1 - len(failure.violations) // 8 :]
+            short.details.add().Pack(failure)
+        elif short.ByteSize() + detail.ByteSize() + FRAMING_BYTES <= max_bytes:
+            short.details.append(detail)
+    return short
 
 
 @singledispatch

@@ -11,7 +11,7 @@ from cas.store import BlobNotFound, BlobStore
 from cas.tree import MissingInputs, TreeLimits
 from determinism.judge import Judge
 from protos import remote_execution_pb2 as reapi, remote_execution_pb2_grpc
-from re_client.status import NotAllowed, NotServed, Unserved
+from re_client.status import NotAllowed, NotServed, Refused
 from re_config.schema import Instance
 from re_server.actions import LoadedAction, load_action
 from re_server.hits import Hit, Hits
@@ -93,7 +93,7 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
         instance = self._instances.find(key.instance)
         may_replace = asked_to_replace(context, instance)
         if not request.HasField("action_result"):
-            raise Unserved("action_result: must be there")
+            raise Refused("action_result: must be there")
         result = request.action_result
         if not result.HasField("execution_metadata") or not result.execution_metadata.worker:
             result.execution_metadata.worker = UPLOADER
@@ -143,8 +143,12 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
 def asked_to_replace(context: Context, instance: Instance) -> bool:
     """Tell whether the caller asks to replace the pin; raise NotAllowed if it may not."""
     headers = dict(context.invocation_metadata() or ())
-    if headers.get(REPLACE_HEADER) != REPLACE:
+    if REPLACE_HEADER not in headers:
         return False
+    if headers[REPLACE_HEADER] != REPLACE:
+        raise Refused(
+            f"header {REPLACE_HEADER} {headers[REPLACE_HEADER]!r}: may only be {REPLACE!r}"
+        )
     if not instance.allow_pin_replace:
         raise NotAllowed(
             f"header {REPLACE_HEADER}: pins are not to be replaced in this instance; "

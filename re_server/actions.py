@@ -8,9 +8,9 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from action_cache.mode import Mode
-from cas.digest import Digest
+from cas.digest import Digest, InvalidDigest
 from cas.store import BlobStore
-from cas.tree import InvalidMessage, MissingInputs, is_empty
+from cas.tree import InvalidMessage, MissingInputs, TreeLimits, is_empty, load_inputs
 from cas.wire import digest_from
 from protos import remote_execution_pb2 as reapi
 from re_client.status import Refused
@@ -26,6 +26,7 @@ class LoadedAction:
 
     platform: pairs of name and value. mode: what the platform asks for, None where it says
     nothing. input_root: None where the Action has none, as of Buck2's permission check.
+    named: the digests of the Command and of the input root.
     """
 
     action: reapi.Action
@@ -33,6 +34,7 @@ class LoadedAction:
     platform: tuple[tuple[str, str], ...]
     mode: Mode | None
     input_root: Digest | None
+    named: tuple[Digest, ...]
 
 
 async def load_action(blobs: BlobStore, digest: Digest, *, max_bytes: int) -> LoadedAction:
@@ -45,14 +47,43 @@ async def load_action(blobs: BlobStore, digest: Digest, *, max_bytes: int) -> Lo
     action = await _message(blobs, digest, reapi.Action, max_bytes)
     if not action.HasField("command_digest"):
         raise InvalidMessage(f"Action {digest} has no command_digest")
-    command_digest = digest_from(action.command_digest, digest.function)
+    command_digest = _named(action.command_digest, digest, "command_digest")
     command = await _message(blobs, command_digest, reapi.Command, max_bytes)
     source = action.platform if action.HasField("platform") else command.platform
     platform = tuple((each.name, each.value) for each in source.properties)
     input_root = None
     if action.HasField("input_root_digest"):
-        input_root = digest_from(action.input_root_digest, digest.function)
-    return LoadedAction(action, command, platform, _mode(platform), input_root)
+        input_root = _named(action.input_root_digest, digest, "input_root_digest")
+    named = (command_digest, *([input_root] if input_root else []))
+    return LoadedAction(action, command, platform, _mode(platform), input_root, named)
+
+
+async def missing_inputs(
+    blobs: BlobStore, digest: Digest, missing: MissingInputs, *, max_bytes: int, limits: TreeLimits
+) -> MissingInputs:
+    """Return `missing`, of an Action or its Command, with what of the input root is missing too.
+
+    Source: remote_execution.proto, Execution.Execute: all that is missing is named at once.
+    """
+    if digest in missing.digests:
+        return missing
+    action = await _message(blobs, digest, reapi.Action, max_bytes)
+    if not action.HasField("input_root_digest"):
+        return missing
+    try:
+        await load_inputs(
+            blobs, _named(action.input_root_digest, digest, "input_root_digest"), limits
+        )
+    except MissingInputs as error:
+        return MissingInputs([*missing.digests, *error.digests])
+    return missing
+
+
+def _named(message: reapi.Digest, action: Digest, field: str) -> Digest:
+    try:
+        return digest_from(message, action.function)
+    except InvalidDigest as error:
+        raise InvalidDigest(f"Action {action}: {field}: {error}") from None
 
 
 async def _message(blobs: BlobStore, digest: Digest, kind: type[Known], max_bytes: int) -> Known:

@@ -197,6 +197,8 @@ def _execution_services(
             dispatcher,
             config.execution,
             max_message_bytes=config.limits.message_blob_bytes,
+            max_inline_bytes=config.server.max_inline_bytes,
+            limits=shared.limits,
         ),
         OperationsService(dispatcher),
         WorkersService(dispatcher, drained),

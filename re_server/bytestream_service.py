@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import aclosing
 
@@ -17,6 +18,8 @@ from re_server.rpc import Context
 from re_server.write_message import WriteMessage, parse_write_message
 
 COMPRESSED_SIZE = -1  # committed_size of a compressed upload that ended early
+NAME_HEADER = "build.bazel.remote.execution.v2.resource-name"
+HANG_UP_SECONDS = 0.5  # what a client has to end its stream after finish_write
 _DATA = b"\x52"  # tag of ReadResponse.data, field 10
 
 
@@ -41,6 +44,7 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
         ContentAddressableStorage, on compressed reads.
         """
         parsed = bytestream_pb2.ReadRequest.FromString(request)
+        _check_header(context, parsed.resource_name)
         resource = parse_read(parsed.resource_name, self._instances)
         digest, offset, limit = resource.digest, parsed.read_offset, parsed.read_limit
         if not 0 <= offset <= digest.size:
@@ -68,6 +72,7 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
         if first is None:
             raise Refused("the stream ended before its first message")
         name = first.resource_name
+        _check_header(context, name)
         resource = parse_write(name, self._instances)
         if await self._is_there(resource.digest):
             return _committed(resource, resource.digest.size)
@@ -108,6 +113,7 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
     async def QueryWriteStatus(
         self, request: bytestream_pb2.QueryWriteStatusRequest, context: Context
     ) -> bytestream_pb2.QueryWriteStatusResponse:
+        _check_header(context, request.resource_name)
         resource = parse_write(request.resource_name, self._instances)
         if await self._is_there(resource.digest):
             return bytestream_pb2.QueryWriteStatusResponse(
@@ -176,8 +182,24 @@ def _check(message: WriteMessage, name: str, expected: int) -> None:
         raise Refused(f"write_offset {message.write_offset}: expected {expected}")
 
 
+def _check_header(context: Context, name: str) -> None:
+    """Raise Refused if the call's header names another resource.
+
+    Source: remote_execution.proto, service ContentAddressableStorage, on the header.
+    """
+    for header, value in context.invocation_metadata() or ():
+        if header == NAME_HEADER and value != name:
+            raise Refused(f"header {NAME_HEADER} {value!r}: the resource_name is {name!r}")
+
+
 async def _end(messages: AsyncIterator[WriteMessage]) -> None:
-    if await anext(messages, None) is not None:
+    """Raise Refused if a message follows; a client that does not hang up is not waited for."""
+    try:
+        async with asyncio.timeout(HANG_UP_SECONDS):
+            following = await anext(messages, None)
+    except TimeoutError:
+        return
+    if following is not None:
         raise Refused("a message came after finish_write")
 
 

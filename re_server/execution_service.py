@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from google.longrunning import operations_pb2
 from google.protobuf.message import DecodeError
 
 from action_cache.cache import ActionCache
 from action_cache.results import ActionKey
+from cas.digest import Digest
 from cas.store import BlobStore
+from cas.tree import MissingInputs, TreeLimits
 from protos import remote_execution_pb2 as reapi, remote_execution_pb2_grpc
 from re_client.status import NotServed, Overloaded, Refused
 from re_config.schema import Execution as Settings, Instance
 from re_server.action_cache_service import asked_to_replace
-from re_server.actions import LoadedAction, load_action
+from re_server.actions import LoadedAction, load_action, missing_inputs
+from re_server.inlining import InlineHints, inlined
 from re_server.instances import Instances
 from re_server.operations import operation_message
 from re_server.rpc import Context
@@ -31,7 +35,8 @@ METADATA_HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin"
 class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
     """build.bazel.remote.execution.v2.Execution.
 
-    max_message_bytes: bound on an Action and a Command.
+    max_message_bytes: bound on an Action and a Command. max_inline_bytes: on what is put into one
+    result. limits: bounds on an input root.
     """
 
     def __init__(
@@ -43,6 +48,8 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
         settings: Settings,
         *,
         max_message_bytes: int,
+        max_inline_bytes: int,
+        limits: TreeLimits,
     ) -> None:
         self._instances = instances
         self._blobs = blobs
@@ -50,6 +57,8 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
         self._dispatcher = dispatcher
         self._settings = settings
         self._max_message_bytes = max_message_bytes
+        self._max_inline_bytes = max_inline_bytes
+        self._limits = limits
 
     async def Execute(
         self, request: reapi.ExecuteRequest, context: Context
@@ -62,7 +71,7 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
         )
         instance = self._instances.find(request.instance_name)
         replace = asked_to_replace(context, instance)
-        loaded = await load_action(self._blobs, digest, max_bytes=self._max_message_bytes)
+        loaded = await self._loaded(digest)
         mode = loaded.mode or instance.determinism
         execution = Execution(
             instance=request.instance_name,
@@ -71,6 +80,7 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
             priority=request.execution_policy.priority,
             invocation=_invocation(context),
             input_root=loaded.input_root,
+            named=loaded.named,
             timeout_seconds=self._timeout(loaded.action),
             canonicalise=mode.canonicalises,
             mergeable=not (loaded.action.do_not_cache or replace),
@@ -80,7 +90,7 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
             replace=replace,
         )
         operation = await self._begun(execution, loaded, instance)
-        async for message in self._told(operation):
+        async for message in self._told(operation, request):
             yield message
 
     async def WaitExecution(
@@ -97,6 +107,18 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
             raise NotServed(str(error)) from None
         async for message in self._told(operation):
             yield message
+
+    async def _loaded(self, action: Digest) -> LoadedAction:
+        try:
+            return await load_action(self._blobs, action, max_bytes=self._max_message_bytes)
+        except MissingInputs as error:
+            raise await missing_inputs(
+                self._blobs,
+                action,
+                error,
+                max_bytes=self._max_message_bytes,
+                limits=self._limits,
+            ) from None
 
     async def _begun(
         self, execution: Execution, loaded: LoadedAction, instance: Instance
@@ -116,8 +138,13 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
         except Draining as error:
             raise ConnectionError(str(error)) from None
 
-    async def _told(self, operation: Operation) -> AsyncIterator[operations_pb2.Operation]:
-        """Yield each state as it comes, and the current one again when nothing has changed."""
+    async def _told(
+        self, operation: Operation, hints: InlineHints | None = None
+    ) -> AsyncIterator[operations_pb2.Operation]:
+        """Yield each state as it comes, and the current one again when nothing has changed.
+
+        hints: what the client wants to have in the result itself.
+        """
         async with operation.watch() as states:
             ended = False
             while not ended:
@@ -127,7 +154,28 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
                 except TimeoutError:
                     state = operation.state
                 ended = state.done
+                if state.response is not None and hints is not None:
+                    state = replace(
+                        state, response=await self._inlined(operation, state.response, hints)
+                    )
                 yield operation_message(operation, state)
+
+    async def _inlined(
+        self, operation: Operation, response: reapi.ExecuteResponse, hints: InlineHints
+    ) -> reapi.ExecuteResponse:
+        result = await inlined(
+            response.result,
+            hints,
+            function=operation.request.action.function,
+            blobs=self._blobs,
+            max_bytes=self._max_inline_bytes,
+        )
+        if result is response.result:
+            return response
+        filled = reapi.ExecuteResponse()
+        filled.CopyFrom(response)
+        filled.result.CopyFrom(result)
+        return filled
 
     def _timeout(self, action: reapi.Action) -> float:
         """Settle how long the action may run.

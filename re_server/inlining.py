@@ -7,10 +7,12 @@ from cas.store import BlobStore
 from cas.wire import digest_from
 from protos import remote_execution_pb2 as reapi
 
+InlineHints = reapi.GetActionResultRequest | reapi.ExecuteRequest
+
 
 async def inlined(
     result: reapi.ActionResult,
-    request: reapi.GetActionResultRequest,
+    request: InlineHints,
     *,
     function: DigestFunction,
     blobs: BlobStore,
@@ -18,8 +20,8 @@ async def inlined(
 ) -> reapi.ActionResult:
     """Return `result` with what `request` asks to have in it, as far as `max_bytes` go.
 
-    Source: remote_execution.proto, GetActionResultRequest: inlining is a hint, and a message
-    stays within what clients accept.
+    Source: remote_execution.proto, GetActionResultRequest and ExecuteRequest: inlining is a hint,
+    and a message stays within what clients accept.
     """
     wanted = _wanted(result, request, function)
     chosen: dict[str, Digest] = {}
@@ -41,7 +43,7 @@ async def inlined(
 
 
 def _wanted(
-    result: reapi.ActionResult, request: reapi.GetActionResultRequest, function: DigestFunction
+    result: reapi.ActionResult, request: InlineHints, function: DigestFunction
 ) -> list[tuple[str, Digest]]:
     """Name what is asked for: `stdout`, `stderr`, then files by path after a slash."""
     wanted: list[tuple[str, Digest]] = []

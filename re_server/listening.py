@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 import grpc
-from google.longrunning import operations_pb2_grpc
+from google.longrunning import operations_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
@@ -91,5 +91,7 @@ def _add_services(registrar: Registrar, parts: Parts) -> None:
     admin_pb2_grpc.add_AdminServicer_to_server(parts.admin, server)
     if parts.executing is not None:
         remote_execution_pb2_grpc.add_ExecutionServicer_to_server(parts.executing.execution, server)
-        operations_pb2_grpc.add_OperationsServicer_to_server(parts.executing.operations, server)
+        registrar.add_unary(
+            operations_pb2.DESCRIPTOR.services_by_name["Operations"], parts.executing.operations
+        )
         worker_pb2_grpc.add_WorkersServicer_to_server(parts.executing.workers, server)

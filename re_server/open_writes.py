@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 from cas.store import BlobStore, Chunk, DigestMismatch
-from re_client.status import Overloaded
+from re_client.status import Overloaded, Unserved
 from re_server.compression import Decoder
 from re_server.resource_name import IDENTITY, Resource
 
 QUEUED_PARTS = 2  # between a connection and the store; each is about PART_BYTES
 PART_BYTES = 256 * 1024  # what is collected before it is handed on: Bazel sends 16 KiB at a time
+LOOK_BYTES = 1 << 20  # received between two looks at whether the blob is there already
 IDLE_SECONDS = 3600  # how long an upload that was broken off can be gone on with
 
 
@@ -33,13 +34,16 @@ class OpenWrite:
         self._parts: asyncio.Queue[list[Chunk] | None] = asyncio.Queue(QUEUED_PARTS)
         self._collected: list[Chunk] = []
         self._collected_bytes = 0
+        self._blobs = blobs
+        self._looked_at = 0
+        self._there = False
         self._task = asyncio.create_task(blobs.write(resource.digest, self._chunks()))
         self._task.add_done_callback(self._let_go)
 
     @property
     def ended(self) -> bool:
         """Whether the store wants no more: it has the blob already, or cannot take it."""
-        return self._task.done()
+        return self._there or self._task.done()
 
     def resume(self) -> None:
         """Begin a new compressed stream at `received`.
@@ -65,15 +69,29 @@ class OpenWrite:
             self._collected_bytes += len(part)
             if self._collected_bytes >= PART_BYTES:
                 await self._hand_on()
+        if self.received - self._looked_at >= LOOK_BYTES:
+            await self._look()
+
+    async def _look(self) -> None:
+        """End early if the blob has come another way meanwhile."""
+        self._looked_at = self.received
+        if not await self._blobs.find_missing([self.resource.digest]):
+            self._there = True
+            self._task.cancel()
 
     async def finish(self) -> None:
-        """Wait until the store has the blob; raise what it raises."""
+        """Wait until the store has the blob; raise what it raises, Unserved if it was given up."""
         if not self.ended:
             if self._decoder is not None:
                 self._decoder.end()
             await self._hand_on()
             await self._put(None)
-        await asyncio.shield(self._task)
+        await asyncio.wait([self._task])
+        if self._there:
+            return
+        if self._task.cancelled():
+            raise Unserved("this upload was given up for another of the same name")
+        self._task.result()
 
     def cancel(self) -> None:
         self._task.cancel()

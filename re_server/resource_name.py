@@ -39,7 +39,7 @@ def parse_read(name: str, instances: Instances) -> Resource:
     Source: remote_execution.proto, service ContentAddressableStorage: an instance name may have
     any number of segments, and none of them is a keyword.
     """
-    segments = name.split("/")
+    segments = _segments(name, _READ_FORM)
     for at, segment in enumerate(segments):
         if segment in {"blobs", "compressed-blobs"}:
             return _blob(name, "/".join(segments[:at]), segments[at:], instances, exact=True)
@@ -48,13 +48,19 @@ def parse_read(name: str, instances: Instances) -> Resource:
 
 def parse_write(name: str, instances: Instances) -> Resource:
     """Take a name for ByteStream.Write apart; what follows the size is the client's own affair."""
-    segments = name.split("/")
+    segments = _segments(name, _WRITE_FORM)
     if "uploads" not in segments:
         raise Refused(f"resource_name {name!r}: the form is {_WRITE_FORM}")
     at = segments.index("uploads")
     if len(segments) < at + 3 or not segments[at + 1]:
         raise Refused(f"resource_name {name!r}: the form is {_WRITE_FORM}")
     return _blob(name, "/".join(segments[:at]), segments[at + 2 :], instances, exact=False)
+
+
+def _segments(name: str, form: str) -> list[str]:
+    if name.startswith("/"):
+        raise Refused(f"resource_name {name!r}: begins with a slash; the form is {form}")
+    return name.split("/")
 
 
 def _blob(

@@ -10,11 +10,15 @@ from types import TracebackType
 from typing import Any, TypeAlias
 
 import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message_factory import GetMessageClass
 from grpc_status import rpc_status
 
-from re_client.status import to_status
+from re_client.status import fitted, to_status
 
 log = logging.getLogger(__name__)
+
+MAX_TRAILER_BYTES = 3000  # of a status, which is sent in two forms; clients take 8 KiB in all
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -34,7 +38,7 @@ class Registrar:
         self.services: list[str] = []
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
-        """Do nothing: generated code offers each service here, and once more below."""
+        """Do nothing: generated code offers each service here too, without its parts' names."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         """Serve the methods of `service`, each inside `call` or `stream` below."""
@@ -42,6 +46,20 @@ class Registrar:
         wrapped = {name: self._wrapped(service, name, each) for name, each in handlers.items()}
         self._server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(service, wrapped),)
+        )
+
+    def add_unary(self, descriptor: ServiceDescriptor, servicer: object) -> None:
+        """Serve a service of unary methods, whose generated code only knows older servers."""
+        self.add_registered_method_handlers(
+            descriptor.full_name,
+            {
+                method.name: grpc.unary_unary_rpc_method_handler(
+                    getattr(servicer, method.name),
+                    request_deserializer=GetMessageClass(method.input_type).FromString,
+                    response_serializer=GetMessageClass(method.output_type).SerializeToString,
+                )
+                for method in descriptor.methods
+            },
         )
 
     def _wrapped(self, service: str, name: str, handler: Handler) -> Handler:
@@ -123,7 +141,7 @@ class _Reported:
         if error is None:
             self._finished(self._method, "OK", seconds)
         elif isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
-            status = to_status(error)
+            status = fitted(to_status(error), MAX_TRAILER_BYTES)
             told = rpc_status.to_status(status)
             if told.code is grpc.StatusCode.INTERNAL:
                 log.error("%s failed unexpectedly", self._method, exc_info=error)

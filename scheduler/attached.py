@@ -66,10 +66,6 @@ class Attached:
     async def send(self, message: worker_pb2.FromWorker) -> None:
         """Take a message from the worker. One that makes no sense is noted and changes nothing."""
         match message.WhichOneof("message"):
-            case "progress":
-                # A lease counts as executing from when it is given, so there is nothing to note;
-                # a stage that goes backwards must not reach the clients.
-                pass
             case "finished":
                 self._finish(message.finished)
             case "draining":
@@ -89,6 +85,8 @@ class Attached:
             digest_function=TO_WIRE[request.action.function],
             canonicalise=request.canonicalise,
         )
+        for named in request.named:
+            lease.named_digests.append(digest_to(named))
         lease.timeout.FromNanoseconds(round(request.timeout_seconds * NANOSECONDS))
         self._jobs[lease.id] = job
         self._leases[job] = lease.id

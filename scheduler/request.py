@@ -17,6 +17,7 @@ class Request:
     priority: lower is more urgent. Source: remote_execution.proto, message ExecutionPolicy.
     invocation: the client's tool_invocation_id; "" where it sends none.
     input_root: None where it is not known; then no worker is preferred.
+    named: blobs that the action names, which its worker will read first.
     timeout_seconds: bound on the action's own running time.
     canonicalise: whether outputs are brought into canonical form.
     mergeable: whether one execution may answer several requests; not so for do_not_cache.
@@ -30,6 +31,7 @@ class Request:
     priority: int
     invocation: str
     input_root: Digest | None
+    named: tuple[Digest, ...]
     timeout_seconds: float
     canonicalise: bool
     mergeable: bool

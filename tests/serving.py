@@ -58,6 +58,7 @@ def serving(folder: Path, settings: str = "", *, listen: str = "127.0.0.1:0") ->
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
+        process.stdout.close()
         process.wait(timeout=START_SECONDS)
         raise RuntimeError(f"holdfast serve did not start:\n{log.read_text()[-4000:]}")
     ready = json.loads(line)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cas.digest import Digest
+from cas.prefetched import prefetched
 from cas.store import BlobStore, StoreFull
 from cas.tree import TreeLimits
 from protos import remote_execution_pb2 as reapi
@@ -38,14 +38,12 @@ from worker.stdio import Capture
 from worker.upload import upload
 from worker.usage import duration
 
-Stage: TypeAlias = reapi.ExecutionStage.Value.ValueType
-OnStage = Callable[[Stage], Awaitable[None]]
-
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """What to run. timeout_seconds: bound on the command's own running time.
 
+    named: blobs that the action is said to name, which are read with it, to save calls.
     canonicalise: whether outputs are brought into canonical form before they get their names.
     """
 
@@ -53,6 +51,7 @@ class Task:
     action: Digest
     timeout_seconds: float
     canonicalise: bool
+    named: tuple[Digest, ...] = ()
 
 
 class Unfinished(Exception):
@@ -88,10 +87,6 @@ class Settings:
     outputs: OutputLimits
 
 
-async def unwatched(stage: Stage) -> None:
-    """Tell nobody."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executor:
     """Runs actions, each in a folder and a sandbox of its own."""
@@ -103,10 +98,9 @@ class Executor:
     sandbox: Sandbox
     canonicalise: Canonicalise
 
-    async def execute(self, task: Task, on_stage: OnStage = unwatched) -> reapi.ActionResult:
+    async def execute(self, task: Task) -> reapi.ActionResult:
         """Run `task` and return its result, whatever the command's exit code; blobs are uploaded.
 
-        on_stage: told EXECUTING when the command is about to start.
         Raises MissingInputs with all that the store lacks, InvalidMessage for what nobody could
         run, Unfinished with what there is of a result, SandboxUnavailable, StoreFull.
         When it returns, raises or is cancelled, no process and no file of the action is left.
@@ -115,7 +109,7 @@ class Executor:
         _stamp(metadata.worker_start_timestamp)
         with self._translated():
             loaded = await load(
-                self.store,
+                await prefetched(self.store, [task.action, *task.named]),
                 task.action,
                 self.settings.tree,
                 max_message_bytes=self.settings.max_message_bytes,
@@ -123,7 +117,6 @@ class Executor:
             async with self.folders.action() as folder:
                 execution = _Execution(self, task, loaded, folder, metadata)
                 await execution.fetch()
-                await on_stage(reapi.ExecutionStage.EXECUTING)
                 with _streams(folder, self.settings.max_stdio_bytes) as (stdout, stderr):
                     ended = await execution.run(stdout, stderr)
                     collected, failure = await execution.collect(stdout, stderr)

@@ -12,7 +12,7 @@ from cas.digest import Digest
 from cas.wire import FROM_WIRE, digest_from
 from protos import remote_execution_pb2 as reapi, worker_pb2
 from re_client.status import Refused, to_status
-from worker.executor import Executor, Stage, Task, Unfinished
+from worker.executor import Executor, Task, Unfinished
 from worker.link import Link
 
 log = logging.getLogger(__name__)
@@ -81,22 +81,20 @@ class _Session:
         await self._link.send(worker_pb2.FromWorker(finished=finished))
 
     async def _execute(self, lease: worker_pb2.Lease) -> reapi.ExecuteResponse:
-        async def tell(stage: Stage) -> None:
-            progress = worker_pb2.Progress(lease=lease.id, stage=stage)
-            await self._link.send(worker_pb2.FromWorker(progress=progress))
-
         try:
-            return reapi.ExecuteResponse(result=await self._executor.execute(_task(lease), tell))
+            return reapi.ExecuteResponse(result=await self._executor.execute(_task(lease)))
         except Exception as error:  # noqa: BLE001 - whatever it is, its client is to be told
             return _failed(lease, error)
 
 
 def _task(lease: worker_pb2.Lease) -> Task:
+    action = _action(lease)
     return Task(
         instance=lease.instance_name,
-        action=_action(lease),
+        action=action,
         timeout_seconds=lease.timeout.ToNanoseconds() / 1e9,
         canonicalise=lease.canonicalise,
+        named=tuple(digest_from(each, action.function) for each in lease.named_digests),
     )
 
 

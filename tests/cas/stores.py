@@ -11,6 +11,7 @@ from cas.digest import Digest, DigestFunction
 from cas.disk_open import open_store
 from cas.disk_room import DiskLimits
 from cas.memory import MemoryStore
+from cas.prefetched import prefetched
 from cas.store import BlobStore
 from tests.re_client.remote import remote
 
@@ -54,8 +55,17 @@ async def disk_mixed(folder: Path) -> AsyncIterator[BlobStore]:
         yield opened.blobs
 
 
+@asynccontextmanager
+async def in_front_of_disk(folder: Path) -> AsyncIterator[BlobStore]:
+    async with disk(folder) as inner:
+        ahead = [noise(size) for size in (5, 3 * MIB)]
+        for data in ahead:
+            await inner.write_all(data, named(data))
+        yield await prefetched(inner, [named(data) for data in ahead])
+
+
 KEPT: list[Make] = [disk, disk_durable, disk_all_in_files, disk_mixed]  # can be opened again
-STORES: list[Make] = [memory, remote, *KEPT]
+STORES: list[Make] = [memory, remote, in_front_of_disk, *KEPT]
 
 
 def noise(size: int, seed: int = 0) -> bytes:

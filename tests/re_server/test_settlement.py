@@ -33,6 +33,7 @@ EXECUTION = Execution(
     priority=0,
     invocation="",
     input_root=Digest.of(b""),
+    named=(),
     timeout_seconds=10,
     canonicalise=True,
     mergeable=True,

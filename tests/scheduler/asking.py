@@ -33,6 +33,7 @@ def request(
         priority=priority,
         invocation=invocation,
         input_root=None if input_root is None else Digest.of(input_root.encode()),
+        named=(),
         timeout_seconds=60,
         canonicalise=canonicalise,
         mergeable=mergeable,

@@ -93,10 +93,6 @@ async def test_messages_without_meaning_hurt_nobody(caplog: pytest.LogCaptureFix
             worker_pb2.FromWorker(offer=offer("another")),
             finished(""),
             finished("nonsense"),
-            worker_pb2.FromWorker(progress=worker_pb2.Progress(lease="nonsense")),
-            worker_pb2.FromWorker(
-                progress=worker_pb2.Progress(lease=lease.id, stage=reapi.ExecutionStage.QUEUED)
-            ),
         ):
             await attached.send(message)
         assert operation.state == EXECUTING

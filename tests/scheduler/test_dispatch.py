@@ -42,7 +42,8 @@ async def test_an_action_runs_on_a_worker_and_its_stages_are_told() -> None:
 async def test_a_lease_says_all_that_a_worker_needs() -> None:
     async with dispatching() as dispatcher, dispatcher.attach(offer()) as attached:
         blake3 = Digest.of(b"action", DigestFunction.BLAKE3)
-        dispatcher.execute(Request("main", blake3, LINUX, 0, "one", None, 1.5, True, True, False))
+        asked = Request("main", blake3, LINUX, 0, "one", None, (), 1.5, True, True, False)
+        dispatcher.execute(asked)
         lease = await leased(attached)
     assert lease.id
     assert lease.instance_name == "main"

@@ -18,7 +18,7 @@ from protos import remote_execution_pb2 as reapi
 from re_config import schema
 from worker.assembly import assembled
 from worker.bubblewrap import Bubblewrap
-from worker.executor import Executor, OnStage, Task, unwatched
+from worker.executor import Executor, Task
 from worker.outputs import Canonicalise
 from worker.process import Spawner
 
@@ -111,10 +111,9 @@ class Site:
         *,
         timeout_seconds: float = 60,
         canonicalise: bool = False,
-        on_stage: OnStage = unwatched,
     ) -> reapi.ActionResult:
         task = Task("", action, timeout_seconds, canonicalise)
-        return await self.executor.execute(task, on_stage)
+        return await self.executor.execute(task)
 
     async def shell(
         self,

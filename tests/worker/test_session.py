@@ -11,7 +11,7 @@ from google.rpc.error_details_pb2 import PreconditionFailure
 
 from cas.digest import Digest
 from cas.wire import TO_WIRE, digest_to
-from protos import remote_execution_pb2 as reapi, worker_pb2
+from protos import worker_pb2
 from tests.worker.site import Site
 from tests.worker.test_sandbox import sleepers
 from worker.session import work
@@ -80,11 +80,9 @@ async def ended(mark: str) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_a_lease_is_run_and_its_progress_told(worker: Site) -> None:
+async def test_a_lease_is_run_and_its_end_told(worker: Site) -> None:
     async with working(worker) as link:
         link.lease("one", await worker.action(["echo", "hello"]))
-        progress = (await link.from_worker.get()).progress
-        assert (progress.lease, progress.stage) == ("one", reapi.ExecutionStage.EXECUTING)
         finished = await link.finished()
         assert finished.lease == "one"
         assert not finished.response.HasField("status")
@@ -159,8 +157,9 @@ async def test_draining_lets_actions_end(worker: Site) -> None:
     link = Queues()
     drain = asyncio.Event()
     session = asyncio.create_task(work(link, worker.executor, slots=2, drain=drain))
-    link.lease("one", await worker.action(["/bin/sh", "-c", "sleep 1; echo done"]))
-    assert (await link.from_worker.get()).HasField("progress")
+    script = "sleep 1; echo done"
+    link.lease("one", await worker.action(["/bin/sh", "-c", script, "draining"]))
+    await started("draining")
     drain.set()
     assert (await link.from_worker.get()).HasField("draining")
     finished = await link.finished()
