@@ -58,7 +58,7 @@ async def disk_mixed(folder: Path) -> AsyncIterator[BlobStore]:
 @asynccontextmanager
 async def in_front_of_disk(folder: Path) -> AsyncIterator[BlobStore]:
     async with disk(folder) as inner:
-        ahead = [noise(size) for size in (5, 3 * MIB)]
+        ahead = [noise(size, seed=99) for size in (5, 3 * MIB)]
         for data in ahead:
             await inner.write_all(data, named(data))
         yield await prefetched(inner, [named(data) for data in ahead])
