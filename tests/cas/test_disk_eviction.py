@@ -13,7 +13,7 @@ from cas.digest import Digest
 from cas.disk_index import digest_of
 from cas.disk_room import EVICT_BATCH, DiskLimits
 from cas.environment import Read
-from cas.store import DigestMismatch, StoreFull
+from cas.store import BlobTooLarge, DigestMismatch, StoreFull
 from tests.cas.disks import HOUR, Clock, file_of, opened
 from tests.cas.stores import in_chunks, named, noise, put
 
@@ -145,7 +145,7 @@ async def test_what_can_never_fit_takes_nothing_with_it(tmp_path: Path) -> None:
         held = await put(store.blobs, noise(20 * KIB))
         clock.now += 2 * HOUR
         with pytest.raises(
-            StoreFull, match=r"102401 bytes are more than store\.max_bytes = 102400"
+            BlobTooLarge, match=r"102401 bytes are more than store\.max_bytes = 102400"
         ):
             await put(store.blobs, noise(100 * KIB + 1))
         assert store.room.totals() == (1, 20 * KIB)

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from protos import remote_execution_pb2 as reapi, worker_pb2
+from tests.worker.processes import sleepers
 from tests.worker.site import (
     COPYING,
     IS_ROOT,
@@ -29,19 +30,6 @@ from worker.folders import FolderTaken
 from worker.sandbox import SandboxUnavailable
 
 MARK = "holdfast-test-sleeper"
-
-
-def sleepers(mark: str) -> list[str]:
-    """Return the command lines of processes that have `mark` among their arguments."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if mark.encode() in words:
-            found.append(str(words))
-    return found
 
 
 async def test_an_action_gives_its_exit_code_and_its_streams(any_worker: Site) -> None:

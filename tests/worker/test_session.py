@@ -12,8 +12,8 @@ from google.rpc.error_details_pb2 import PreconditionFailure
 from cas.digest import Digest
 from cas.wire import TO_WIRE, digest_to
 from protos import worker_pb2
+from tests.worker.processes import sleepers
 from tests.worker.site import Site
-from tests.worker.test_sandbox import sleepers
 from worker.session import work
 
 GONE = worker_pb2.ToWorker()
