@@ -17,10 +17,6 @@ from tests.bazel.workspace import write_workspace
 TARGETS = "//..."
 
 
-class BuildFailed(RuntimeError):
-    """A build did not do what was to be measured."""
-
-
 def run(folder: Path, *, rounds: int = 3) -> list[Table]:
     """Measure. folder: for everything; it can be removed after."""
     peers.install()

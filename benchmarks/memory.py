@@ -16,7 +16,6 @@ from benchmarks.table import Table
 from protos import bytestream_pb2_grpc as bytestream_rpc
 
 GIB = 1 << 30
-QUICK_BYTES = 4 * MIB
 STREAMS = 4  # in each direction
 
 

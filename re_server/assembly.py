@@ -16,7 +16,8 @@ from cas.disk_room import LEASE_STEP
 from cas.names import Presence
 from cas.tree import TreeLimits
 from determinism.judge import Judge
-from re_config.schema import Config, Execution, Limits
+from re_config.bounds import tree_limits
+from re_config.schema import Config, Execution
 from re_server.action_cache_service import ActionCacheService
 from re_server.admin_service import AdminService
 from re_server.bytestream_service import ByteStreamService
@@ -202,15 +203,6 @@ def _execution_services(
         ),
         OperationsService(dispatcher),
         WorkersService(dispatcher, drained),
-    )
-
-
-def tree_limits(limits: Limits) -> TreeLimits:
-    return TreeLimits(
-        depth=limits.tree_depth,
-        directories=limits.tree_directories,
-        nodes=limits.tree_entries,
-        paths=limits.tree_paths,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import aclosing
 
 from cas.digest import Digest
+from cas.names import varint
 from cas.store import BlobStore
 from protos import bytestream_pb2, bytestream_pb2_grpc
 from re_client.status import NotServed, OutOfRange, Refused, Unserved
@@ -219,9 +220,4 @@ async def _limited(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[by
 
 def _read_response(chunk: bytes) -> bytes:
     """Serialise a ReadResponse."""
-    size, length = len(chunk), bytearray()
-    while size > 0x7F:  # noqa: PLR2004 - 7 bits a byte
-        length.append(size & 0x7F | 0x80)
-        size >>= 7
-    length.append(size)
-    return b"".join((_DATA, length, chunk))
+    return b"".join((_DATA, varint(len(chunk)), chunk))

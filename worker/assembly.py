@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 from typing import assert_never
 
 from cas.store import BlobStore
-from cas.tree import TreeLimits
 from protos import remote_execution_pb2 as reapi, worker_pb2
 from re_config import schema
+from re_config.bounds import tree_limits
 from worker.bubblewrap import Bubblewrap
 from worker.executor import Executor, Settings
 from worker.files import FileCache
@@ -89,12 +89,7 @@ def _settings(config: schema.Worker, limits: schema.Limits, *, linked: bool) -> 
         linked_inputs=linked,
         max_stdio_bytes=config.max_stdio_bytes,
         max_message_bytes=limits.message_blob_bytes,
-        tree=TreeLimits(
-            depth=limits.tree_depth,
-            directories=limits.tree_directories,
-            nodes=limits.tree_entries,
-            paths=limits.tree_paths,
-        ),
+        tree=tree_limits(limits),
         outputs=OutputLimits(
             bytes=config.max_output_bytes,
             entries=limits.tree_entries,
