@@ -49,6 +49,41 @@ class AdminStub:
                 request_serializer=protos_dot_admin__pb2.GetPinRequest.SerializeToString,
                 response_deserializer=protos_dot_admin__pb2.Pin.FromString,
                 _registered_method=True)
+        self.ListPins = channel.unary_stream(
+                '/holdfast.admin.v1.Admin/ListPins',
+                request_serializer=protos_dot_admin__pb2.ListPinsRequest.SerializeToString,
+                response_deserializer=protos_dot_admin__pb2.Pin.FromString,
+                _registered_method=True)
+        self.ReplacePin = channel.unary_unary(
+                '/holdfast.admin.v1.Admin/ReplacePin',
+                request_serializer=protos_dot_admin__pb2.ReplacePinRequest.SerializeToString,
+                response_deserializer=protos_dot_admin__pb2.Pin.FromString,
+                _registered_method=True)
+        self.DropPins = channel.unary_unary(
+                '/holdfast.admin.v1.Admin/DropPins',
+                request_serializer=protos_dot_admin__pb2.DropPinsRequest.SerializeToString,
+                response_deserializer=protos_dot_admin__pb2.DropPinsResponse.FromString,
+                _registered_method=True)
+        self.ImportPins = channel.stream_unary(
+                '/holdfast.admin.v1.Admin/ImportPins',
+                request_serializer=protos_dot_admin__pb2.Pin.SerializeToString,
+                response_deserializer=protos_dot_admin__pb2.ImportPinsResponse.FromString,
+                _registered_method=True)
+        self.Audit = channel.unary_stream(
+                '/holdfast.admin.v1.Admin/Audit',
+                request_serializer=protos_dot_admin__pb2.AuditRequest.SerializeToString,
+                response_deserializer=protos_dot_admin__pb2.AuditProgress.FromString,
+                _registered_method=True)
+        self.ListNondeterminism = channel.unary_unary(
+                '/holdfast.admin.v1.Admin/ListNondeterminism',
+                request_serializer=protos_dot_admin__pb2.ListNondeterminismRequest.SerializeToString,
+                response_deserializer=protos_dot_admin__pb2.ListNondeterminismResponse.FromString,
+                _registered_method=True)
+        self.ExplainNondeterminism = channel.unary_unary(
+                '/holdfast.admin.v1.Admin/ExplainNondeterminism',
+                request_serializer=protos_dot_admin__pb2.ExplainNondeterminismRequest.SerializeToString,
+                response_deserializer=protos_dot_admin__pb2.Explanation.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -75,6 +110,54 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPins(self, request, context):
+        """Every pin that passes the filter, in no order, with its result where that is asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplacePin(self, request, context):
+        """Makes another result the pin: a given one, or that of a new run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropPins(self, request, context):
+        """Forgets pins and the cached results of their actions.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportPins(self, request_iterator, context):
+        """Takes pins that another server listed. An action that has one keeps its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Audit(self, request, context):
+        """Runs actions again under other conditions and says what their results depend on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListNondeterminism(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainNondeterminism(self, request, context):
+        """All that is known of one action. NOT_FOUND if nothing is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +175,41 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.GetPin,
                     request_deserializer=protos_dot_admin__pb2.GetPinRequest.FromString,
                     response_serializer=protos_dot_admin__pb2.Pin.SerializeToString,
+            ),
+            'ListPins': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListPins,
+                    request_deserializer=protos_dot_admin__pb2.ListPinsRequest.FromString,
+                    response_serializer=protos_dot_admin__pb2.Pin.SerializeToString,
+            ),
+            'ReplacePin': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplacePin,
+                    request_deserializer=protos_dot_admin__pb2.ReplacePinRequest.FromString,
+                    response_serializer=protos_dot_admin__pb2.Pin.SerializeToString,
+            ),
+            'DropPins': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropPins,
+                    request_deserializer=protos_dot_admin__pb2.DropPinsRequest.FromString,
+                    response_serializer=protos_dot_admin__pb2.DropPinsResponse.SerializeToString,
+            ),
+            'ImportPins': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportPins,
+                    request_deserializer=protos_dot_admin__pb2.Pin.FromString,
+                    response_serializer=protos_dot_admin__pb2.ImportPinsResponse.SerializeToString,
+            ),
+            'Audit': grpc.unary_stream_rpc_method_handler(
+                    servicer.Audit,
+                    request_deserializer=protos_dot_admin__pb2.AuditRequest.FromString,
+                    response_serializer=protos_dot_admin__pb2.AuditProgress.SerializeToString,
+            ),
+            'ListNondeterminism': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNondeterminism,
+                    request_deserializer=protos_dot_admin__pb2.ListNondeterminismRequest.FromString,
+                    response_serializer=protos_dot_admin__pb2.ListNondeterminismResponse.SerializeToString,
+            ),
+            'ExplainNondeterminism': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainNondeterminism,
+                    request_deserializer=protos_dot_admin__pb2.ExplainNondeterminismRequest.FromString,
+                    response_serializer=protos_dot_admin__pb2.Explanation.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +293,195 @@ class Admin:
             '/holdfast.admin.v1.Admin/GetPin',
             protos_dot_admin__pb2.GetPinRequest.SerializeToString,
             protos_dot_admin__pb2.Pin.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPins(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/holdfast.admin.v1.Admin/ListPins',
+            protos_dot_admin__pb2.ListPinsRequest.SerializeToString,
+            protos_dot_admin__pb2.Pin.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplacePin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.admin.v1.Admin/ReplacePin',
+            protos_dot_admin__pb2.ReplacePinRequest.SerializeToString,
+            protos_dot_admin__pb2.Pin.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropPins(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.admin.v1.Admin/DropPins',
+            protos_dot_admin__pb2.DropPinsRequest.SerializeToString,
+            protos_dot_admin__pb2.DropPinsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportPins(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/holdfast.admin.v1.Admin/ImportPins',
+            protos_dot_admin__pb2.Pin.SerializeToString,
+            protos_dot_admin__pb2.ImportPinsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Audit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/holdfast.admin.v1.Admin/Audit',
+            protos_dot_admin__pb2.AuditRequest.SerializeToString,
+            protos_dot_admin__pb2.AuditProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNondeterminism(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.admin.v1.Admin/ListNondeterminism',
+            protos_dot_admin__pb2.ListNondeterminismRequest.SerializeToString,
+            protos_dot_admin__pb2.ListNondeterminismResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainNondeterminism(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.admin.v1.Admin/ExplainNondeterminism',
+            protos_dot_admin__pb2.ExplainNondeterminismRequest.SerializeToString,
+            protos_dot_admin__pb2.Explanation.FromString,
             options,
             channel_credentials,
             insecure,

@@ -14,6 +14,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from protos import remote_execution_pb2 as _remote_execution_pb2
 import builtins as _builtins
 import sys
@@ -25,6 +26,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Canonicalise:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CanonicaliseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Canonicalise.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NOTHING: _Canonicalise.ValueType  # 0
+    """None."""
+    LEARNED: _Canonicalise.ValueType  # 1
+    """Those that are harmless in themselves, and Lease.formats."""
+    EVERYTHING: _Canonicalise.ValueType  # 2
+    """All that the worker knows."""
+
+class Canonicalise(_Canonicalise, metaclass=_CanonicaliseEnumTypeWrapper):
+    """Which formats outputs are brought into canonical form of."""
+
+NOTHING: Canonicalise.ValueType  # 0
+"""None."""
+LEARNED: Canonicalise.ValueType  # 1
+"""Those that are harmless in themselves, and Lease.formats."""
+EVERYTHING: Canonicalise.ValueType  # 2
+"""All that the worker knows."""
+Global___Canonicalise: _TypeAlias = Canonicalise  # noqa: Y015
 
 @_typing.final
 class FromWorker(_message.Message):
@@ -104,22 +129,111 @@ class Finished(_message.Message):
 
     LEASE_FIELD_NUMBER: _builtins.int
     RESPONSE_FIELD_NUMBER: _builtins.int
+    REPORT_FIELD_NUMBER: _builtins.int
     lease: _builtins.str
     @_builtins.property
     def response(self) -> _remote_execution_pb2.ExecuteResponse: ...
+    @_builtins.property
+    def report(self) -> Global___Report: ...
     def __init__(
         self,
         *,
         lease: _builtins.str = ...,
         response: _remote_execution_pb2.ExecuteResponse | None = ...,
+        report: Global___Report | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report", "response", b"response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "response", b"response"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "report", b"report", "response", b"response"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Finished: _TypeAlias = Finished  # noqa: Y015
+
+@_typing.final
+class Report(_message.Message):
+    """How an action was run, for the ledger; nothing of it reaches clients."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULES_FIELD_NUMBER: _builtins.int
+    REWRITTEN_FIELD_NUMBER: _builtins.int
+    SWITCHES_FIELD_NUMBER: _builtins.int
+    PROGRAM_FIELD_NUMBER: _builtins.int
+    PROGRAM_VERSION_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
+    rules: _builtins.str
+    """The rules under which outputs were brought into canonical form, with their versions: equal
+    where the same bytes become the same. Empty where none applied.
+    """
+    program: _builtins.str
+    """Name of the program that ran, without its folder, seen through `env` and shells; and the first
+    line of what it says of its version, where it is one of those that are asked.
+    """
+    program_version: _builtins.str
+    root: _builtins.str
+    """The absolute path at which the action saw its input root."""
+    @_builtins.property
+    def rewritten(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rewritten]: ...
+    @_builtins.property
+    def switches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Switches of the sandbox that were on, sorted."""
+
+    def __init__(
+        self,
+        *,
+        rules: _builtins.str = ...,
+        rewritten: _abc.Iterable[Global___Rewritten] | None = ...,
+        switches: _abc.Iterable[_builtins.str] | None = ...,
+        program: _builtins.str = ...,
+        program_version: _builtins.str = ...,
+        root: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["program", b"program", "program_version", b"program_version", "rewritten", b"rewritten", "root", b"root", "rules", b"rules", "switches", b"switches"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Report: _TypeAlias = Report  # noqa: Y015
+
+@_typing.final
+class Rewritten(_message.Message):
+    """An output whose bytes were changed before it was hashed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    FORMATS_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """As in the ActionResult; for a file in an output directory, that path and the path in it."""
+    bytes: _builtins.int
+    """Bytes that were replaced."""
+    @_builtins.property
+    def formats(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the formats, the outermost first."""
+
+    @_builtins.property
+    def before(self) -> _remote_execution_pb2.Digest:
+        """What the action had made."""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        formats: _abc.Iterable[_builtins.str] | None = ...,
+        before: _remote_execution_pb2.Digest | None = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "bytes", b"bytes", "formats", b"formats", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rewritten: _TypeAlias = Rewritten  # noqa: Y015
 
 @_typing.final
 class Draining(_message.Message):
@@ -175,13 +289,18 @@ class Lease(_message.Message):
     ACTION_DIGEST_FIELD_NUMBER: _builtins.int
     DIGEST_FUNCTION_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
-    CANONICALISE_FIELD_NUMBER: _builtins.int
+    FORMATS_FIELD_NUMBER: _builtins.int
     NAMED_DIGESTS_FIELD_NUMBER: _builtins.int
+    CANONICALISE_FIELD_NUMBER: _builtins.int
+    VARIATION_FIELD_NUMBER: _builtins.int
+    TEXT_RULES_FIELD_NUMBER: _builtins.int
+    MNEMONIC_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     instance_name: _builtins.str
     digest_function: _remote_execution_pb2.DigestFunction.Value.ValueType
-    canonicalise: _builtins.bool
-    """Whether outputs are brought into canonical form before they are hashed."""
+    canonicalise: Global___Canonicalise.ValueType
+    mnemonic: _builtins.str
+    """For ActionMnemonic of such rules: what the client says of the action, "" where it says nothing."""
     @_builtins.property
     def action_digest(self) -> _remote_execution_pb2.Digest: ...
     @_builtins.property
@@ -189,10 +308,24 @@ class Lease(_message.Message):
         """Bound on the action's own running time, already settled by the server."""
 
     @_builtins.property
+    def formats(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the formats that outputs are brought into canonical form of before they are hashed,
+        beside those that are applied unasked; see canonicalise.
+        """
+
+    @_builtins.property
     def named_digests(self) -> _containers.RepeatedCompositeFieldContainer[_remote_execution_pb2.Digest]:
         """Blobs that the action names and the worker will read first: its Command, its input root. What
         the Action itself says counts; these save a call for each.
         """
+
+    @_builtins.property
+    def variation(self) -> Global___Variation:
+        """Set where the run is to differ from an ordinary one, to see what its outputs depend on."""
+
+    @_builtins.property
+    def text_rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___TextRule]:
+        """Rules of the instance's own, for texts."""
 
     def __init__(
         self,
@@ -202,16 +335,138 @@ class Lease(_message.Message):
         action_digest: _remote_execution_pb2.Digest | None = ...,
         digest_function: _remote_execution_pb2.DigestFunction.Value.ValueType = ...,
         timeout: _duration_pb2.Duration | None = ...,
-        canonicalise: _builtins.bool = ...,
+        formats: _abc.Iterable[_builtins.str] | None = ...,
         named_digests: _abc.Iterable[_remote_execution_pb2.Digest] | None = ...,
+        canonicalise: Global___Canonicalise.ValueType = ...,
+        variation: Global___Variation | None = ...,
+        text_rules: _abc.Iterable[Global___TextRule] | None = ...,
+        mnemonic: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action_digest", b"action_digest", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action_digest", b"action_digest", "timeout", b"timeout", "variation", b"variation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_digest", b"action_digest", "canonicalise", b"canonicalise", "digest_function", b"digest_function", "id", b"id", "instance_name", b"instance_name", "named_digests", b"named_digests", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_digest", b"action_digest", "canonicalise", b"canonicalise", "digest_function", b"digest_function", "formats", b"formats", "id", b"id", "instance_name", b"instance_name", "mnemonic", b"mnemonic", "named_digests", b"named_digests", "text_rules", b"text_rules", "timeout", b"timeout", "variation", b"variation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Lease: _TypeAlias = Lease  # noqa: Y015
+
+@_typing.final
+class TextRule(_message.Message):
+    """A rewriting that users write themselves: what `pattern` matches in an output becomes `fill`,
+    repeated and cut to the length of what was matched.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
+    FILL_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    MNEMONIC_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    pattern: _builtins.str
+    """A regular expression as RE2 has them, over bytes, matched within a line."""
+    fill: _builtins.str
+    outputs: _builtins.str
+    """Glob over the output's path; "" for all."""
+    mnemonic: _builtins.str
+    """The action's mnemonic; "" for all."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        pattern: _builtins.str = ...,
+        fill: _builtins.str = ...,
+        outputs: _builtins.str = ...,
+        mnemonic: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fill", b"fill", "mnemonic", b"mnemonic", "name", b"name", "outputs", b"outputs", "pattern", b"pattern"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TextRule: _TypeAlias = TextRule  # noqa: Y015
+
+@_typing.final
+class Variation(_message.Message):
+    """What a run is given otherwise than an ordinary one. What is not set is as always."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class EnvironmentEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ROOT_FIELD_NUMBER: _builtins.int
+    HOST_NAME_FIELD_NUMBER: _builtins.int
+    SKIPPED_PIDS_FIELD_NUMBER: _builtins.int
+    MODIFIED_FIELD_NUMBER: _builtins.int
+    ORDER_SEED_FIELD_NUMBER: _builtins.int
+    PROCESSORS_FIELD_NUMBER: _builtins.int
+    RANDOMISED_ADDRESSES_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    DELAY_FIELD_NUMBER: _builtins.int
+    RANDOM_SEED_FIELD_NUMBER: _builtins.int
+    root: _builtins.str
+    """Absolute path of the input root."""
+    host_name: _builtins.str
+    skipped_pids: _builtins.int
+    """Process numbers that are used up before the action starts."""
+    modified: _builtins.int
+    """Modification time of inputs, in seconds since 1970."""
+    order_seed: _builtins.int
+    """Not 0: inputs are created in an order drawn from it, on a file system that lists them so."""
+    processors: _builtins.int
+    """Processors that the action may use."""
+    randomised_addresses: _builtins.bool
+    random_seed: _builtins.str
+    """Randomness is drawn from it for every program, where the host can do that."""
+    @_builtins.property
+    def environment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Variables that replace those that the sandbox sets of itself; never one of the Command's."""
+
+    @_builtins.property
+    def delay(self) -> _duration_pb2.Duration:
+        """Wait before the start."""
+
+    def __init__(
+        self,
+        *,
+        root: _builtins.str = ...,
+        host_name: _builtins.str = ...,
+        skipped_pids: _builtins.int = ...,
+        modified: _builtins.int = ...,
+        order_seed: _builtins.int = ...,
+        processors: _builtins.int = ...,
+        randomised_addresses: _builtins.bool = ...,
+        environment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        delay: _duration_pb2.Duration | None = ...,
+        random_seed: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delay", b"delay"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay", b"delay", "environment", b"environment", "host_name", b"host_name", "modified", b"modified", "order_seed", b"order_seed", "processors", b"processors", "random_seed", b"random_seed", "randomised_addresses", b"randomised_addresses", "root", b"root", "skipped_pids", b"skipped_pids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Variation: _TypeAlias = Variation  # noqa: Y015
 
 @_typing.final
 class Cancel(_message.Message):
