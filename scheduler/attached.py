@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from secrets import token_hex
 
 from google.rpc.code_pb2 import Code
@@ -34,10 +35,20 @@ def worker_from(offer: worker_pb2.Offer) -> Worker:
     return Worker(offer.name, platform, offer.slots, offer.toolchain)
 
 
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How and where an action was run. toolchain: digest of the tools that it saw, or ""."""
+
+    worker: str
+    toolchain: str
+    report: worker_pb2.Report
+
+
 class Attached:
     """A worker's side of the scheduler: what it is to do, and what it says.
 
-    finished: told of each of its leases that ends, with the worker's response (a copy).
+    finished: told of each of its leases that ends, with the worker's response (a copy), and how it
+    was run.
     draining: told when it wants no more leases.
     """
 
@@ -45,7 +56,7 @@ class Attached:
         self,
         worker: Worker,
         *,
-        finished: Callable[[Job, reapi.ExecuteResponse], object],
+        finished: Callable[[Job, reapi.ExecuteResponse, Ran], object],
         draining: Callable[[Worker], object],
     ) -> None:
         self._worker = worker
@@ -83,8 +94,13 @@ class Attached:
             instance_name=request.instance,
             action_digest=digest_to(request.action),
             digest_function=TO_WIRE[request.action.function],
-            canonicalise=request.canonicalise,
+            canonicalise=request.rewriting.extent,
+            formats=request.rewriting.formats,
+            mnemonic=request.mnemonic,
+            variation=request.variation,
         )
+        for rule in request.rewriting.text_rules:
+            lease.text_rules.add(**rule._asdict())
         for named in request.named:
             lease.named_digests.append(digest_to(named))
         lease.timeout.FromNanoseconds(round(request.timeout_seconds * NANOSECONDS))
@@ -119,7 +135,9 @@ class Attached:
         response = reapi.ExecuteResponse()
         response.CopyFrom(message.response)
         self._complete(job, response)
-        self._finished(job, response)
+        report = worker_pb2.Report()
+        report.CopyFrom(message.report)
+        self._finished(job, response, Ran(self._worker.name, self._worker.toolchain, report))
 
     def _complete(self, job: Job, response: reapi.ExecuteResponse) -> None:
         """Add what the server knows and clients rely on."""

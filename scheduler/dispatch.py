@@ -13,7 +13,7 @@ from secrets import token_hex
 from google.rpc.code_pb2 import Code
 
 from protos import remote_execution_pb2 as reapi, worker_pb2
-from scheduler.attached import Attached, worker_from
+from scheduler.attached import Attached, Ran, worker_from
 from scheduler.job import Job, JobState, Worker
 from scheduler.limits import Limits
 from scheduler.operation import Operation, State
@@ -24,7 +24,7 @@ from scheduler.request import Request
 
 log = logging.getLogger(__name__)
 
-Settle = Callable[[Request, reapi.ExecuteResponse], Awaitable[reapi.ExecuteResponse]]
+Settle = Callable[[Request, reapi.ExecuteResponse, Ran], Awaitable[reapi.ExecuteResponse]]
 OnStart = Callable[[Requirement, float], object]
 
 MAX_SWEEP_SECONDS = 1.0  # longest time between two looks at what has expired
@@ -188,6 +188,11 @@ class Dispatcher:
         return self._queue.depths()
 
     @property
+    def spare(self) -> bool:
+        """Whether nothing waits, and some worker has a free slot."""
+        return not self._queue.depths() and any(each.free for each in self._queue.workers)
+
+    @property
     def executing(self) -> int:
         """Count the actions that workers run."""
         return self._queue.running
@@ -264,15 +269,15 @@ class Dispatcher:
         log.info("worker %s takes no more actions", worker.name)
         self._queue.retire(worker, now=self._clock())
 
-    def _finished(self, job: Job, response: reapi.ExecuteResponse) -> None:
+    def _finished(self, job: Job, response: reapi.ExecuteResponse, ran: Ran) -> None:
         # In a task: what is settled must not be lost with the worker's stream, nor hold it up.
         assert self._tasks is not None, "a worker is attached outside of running()"
-        self._tasks.create_task(self._settled(job, response))
+        self._tasks.create_task(self._settled(job, response, ran))
         self._apply(self._queue.finish(job, now=self._clock()))
 
-    async def _settled(self, job: Job, response: reapi.ExecuteResponse) -> None:
+    async def _settled(self, job: Job, response: reapi.ExecuteResponse, ran: Ran) -> None:
         try:
-            settled = await self._settle(job.request, response)
+            settled = await self._settle(job.request, response, ran)
         except Exception as error:
             log.exception("the result of action %s could not be settled", job.request.action)
             settled = _failed(Code.INTERNAL, f"the result could not be settled: {error!r}")

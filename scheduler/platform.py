@@ -8,9 +8,10 @@ from dataclasses import dataclass
 Requirement = tuple[tuple[str, str], ...]
 """What an action asks for, in one form for all that ask alike: see `requirement`."""
 
-# Properties that choose how the server treats an action, not where it runs. The second names a
-# persistent worker that the action may use and does not need.
-NOT_MATCHED = frozenset({"holdfast-determinism", "persistentWorkerKey"})
+# Properties that choose how an action is treated, not where it runs: those that start with OWN, and
+# one that names a persistent worker that the action may use and does not need.
+OWN = "holdfast-"
+PERSISTENT_WORKER = "persistentWorkerKey"
 
 
 def requirement(properties: Iterable[tuple[str, str]]) -> Requirement:
@@ -18,7 +19,15 @@ def requirement(properties: Iterable[tuple[str, str]]) -> Requirement:
 
     properties: pairs of name and value, in any order; a name may stand there more than once.
     """
-    return tuple(sorted({pair for pair in properties if pair[0] not in NOT_MATCHED}))
+    return tuple(
+        sorted(
+            {
+                pair
+                for pair in properties
+                if not pair[0].startswith(OWN) and pair[0] != PERSISTENT_WORKER
+            }
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)

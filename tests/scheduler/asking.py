@@ -7,10 +7,11 @@ from protos import remote_execution_pb2 as reapi, worker_pb2
 from scheduler.job import Job, Worker
 from scheduler.platform import Platform
 from scheduler.queue import Queue
-from scheduler.request import Request
+from scheduler.request import Request, Rewriting
 
 LINUX = (("OSFamily", "linux"),)
 MAC = (("OSFamily", "mac"),)
+LEARNED = Rewriting(worker_pb2.Canonicalise.LEARNED)
 
 
 def request(
@@ -21,7 +22,7 @@ def request(
     priority: int = 0,
     invocation: str = "one",
     input_root: str | None = None,
-    canonicalise: bool = True,
+    rewriting: Rewriting = LEARNED,
     mergeable: bool = True,
     fresh: bool = False,
 ) -> Request:
@@ -35,7 +36,7 @@ def request(
         input_root=None if input_root is None else Digest.of(input_root.encode()),
         named=(),
         timeout_seconds=60,
-        canonicalise=canonicalise,
+        rewriting=rewriting,
         mergeable=mergeable,
         fresh=fresh,
     )

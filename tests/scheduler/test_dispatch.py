@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import pytest
 from google.rpc.code_pb2 import Code
 
 from cas.digest import Digest, DigestFunction
-from protos import remote_execution_pb2 as reapi
+from protos import remote_execution_pb2 as reapi, worker_pb2
+from scheduler.attached import Ran
 from scheduler.dispatch import Dispatcher
 from scheduler.limits import Limits
 from scheduler.operation import State
 from scheduler.register import OperationNotFound
-from scheduler.request import Request
-from tests.scheduler.asking import LINUX, Clock, offer, request
+from scheduler.request import Request, Rewriting, TextRule
+from tests.scheduler.asking import Clock, offer, request
 from tests.scheduler.dispatching import as_it_is, dispatching
 from tests.scheduler.stream import ended, finished, leased, result, states
 
@@ -42,7 +44,16 @@ async def test_an_action_runs_on_a_worker_and_its_stages_are_told() -> None:
 async def test_a_lease_says_all_that_a_worker_needs() -> None:
     async with dispatching() as dispatcher, dispatcher.attach(offer()) as attached:
         blake3 = Digest.of(b"action", DigestFunction.BLAKE3)
-        asked = Request("main", blake3, LINUX, 0, "one", None, (), 1.5, True, True, False)
+        rule = TextRule("stamp", "[0-9]+", "0", "*.txt", "Genrule")
+        rewriting = Rewriting(worker_pb2.Canonicalise.LEARNED, ("elf",), (rule,))
+        variation = worker_pb2.Variation(host_name="elsewhere")
+        asked = replace(
+            request(instance="main", rewriting=rewriting),
+            action=blake3,
+            timeout_seconds=1.5,
+            mnemonic="Genrule",
+            variation=variation,
+        )
         dispatcher.execute(asked)
         lease = await leased(attached)
     assert lease.id
@@ -50,7 +61,11 @@ async def test_a_lease_says_all_that_a_worker_needs() -> None:
     assert lease.action_digest == reapi.Digest(hash=blake3.hash, size_bytes=blake3.size)
     assert lease.digest_function == reapi.DigestFunction.BLAKE3
     assert lease.timeout.ToMilliseconds() == 1500
-    assert lease.canonicalise
+    assert lease.canonicalise == worker_pb2.Canonicalise.LEARNED
+    assert list(lease.formats) == ["elf"]
+    assert lease.text_rules[0] == worker_pb2.TextRule(**rule._asdict())
+    assert lease.mnemonic == "Genrule"
+    assert lease.variation == variation
 
 
 async def test_a_result_says_when_it_was_queued_and_who_ran_it() -> None:
@@ -68,7 +83,9 @@ async def test_a_result_says_when_it_was_queued_and_who_ran_it() -> None:
 
 
 async def test_what_is_settled_is_what_is_answered() -> None:
-    async def settle(asked: Request, response: reapi.ExecuteResponse) -> reapi.ExecuteResponse:
+    async def settle(
+        asked: Request, response: reapi.ExecuteResponse, ran: Ran
+    ) -> reapi.ExecuteResponse:
         assert asked == request()
         return reapi.ExecuteResponse(result=response.result, message="settled")
 
@@ -83,7 +100,9 @@ async def test_what_is_settled_is_what_is_answered() -> None:
 async def test_settling_that_fails_ends_the_operation_with_internal(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def settle(asked: Request, response: reapi.ExecuteResponse) -> reapi.ExecuteResponse:
+    async def settle(
+        asked: Request, response: reapi.ExecuteResponse, ran: Ran
+    ) -> reapi.ExecuteResponse:
         raise OSError("the disk is gone")
 
     async with dispatching(settle) as dispatcher, dispatcher.attach(offer()) as attached:
@@ -102,7 +121,9 @@ async def test_settling_that_fails_ends_the_operation_with_internal(
 async def test_a_worker_may_go_while_its_result_is_being_settled() -> None:
     settled = asyncio.Event()
 
-    async def settle(asked: Request, response: reapi.ExecuteResponse) -> reapi.ExecuteResponse:
+    async def settle(
+        asked: Request, response: reapi.ExecuteResponse, ran: Ran
+    ) -> reapi.ExecuteResponse:
         await settled.wait()
         return response
 
@@ -117,7 +138,9 @@ async def test_a_worker_may_go_while_its_result_is_being_settled() -> None:
 
 
 async def test_results_delivered_by_the_end_are_settled_before_it() -> None:
-    async def settle(asked: Request, response: reapi.ExecuteResponse) -> reapi.ExecuteResponse:
+    async def settle(
+        asked: Request, response: reapi.ExecuteResponse, ran: Ran
+    ) -> reapi.ExecuteResponse:
         await asyncio.sleep(0.01)
         return response
 

@@ -7,7 +7,7 @@ import pytest
 from scheduler.job import JobState
 from scheduler.limits import Limits
 from scheduler.queue import Effects, Queue
-from scheduler.request import Request
+from scheduler.request import Request, Rewriting
 from tests.scheduler.asking import request, submit, worker
 
 NOTHING = Effects()
@@ -31,7 +31,7 @@ def test_identical_actions_in_flight_run_once() -> None:
     [
         request("b"),
         request(instance="other"),
-        request(canonicalise=False),
+        request(rewriting=Rewriting()),
         request(fresh=True),
         request(mergeable=False),
     ],
