@@ -7,7 +7,6 @@ import logging
 import signal
 from dataclasses import dataclass, field
 
-from determinism.canonical import canonicalise_file
 from re_client.blobs import RemoteStore
 from re_client.connection import Connection, Retry, connected
 from re_client.parallel import first_of
@@ -60,7 +59,7 @@ async def _work(
     if store is None:
         return
     offer = offer_of(config.worker)
-    async with assembled(config.worker, config.limits, store, canonicalise_file) as executor:
+    async with assembled(config.worker, config.limits, store) as executor:
         failed = 0
         while not asked.is_set():
             try:

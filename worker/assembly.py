@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import assert_never
 
@@ -14,16 +13,15 @@ from cas.store import BlobStore
 from protos import remote_execution_pb2 as reapi, worker_pb2
 from re_config import schema
 from re_config.bounds import tree_limits
-from worker.bubblewrap import Bubblewrap
+from worker import toolchain
 from worker.executor import Executor, Settings
 from worker.files import FileCache
-from worker.folders import Folders, opened
-from worker.outputs import Canonicalise, OutputLimits
-from worker.plain import Plain
-from worker.process import Spawner, adopt_orphans
-from worker.sandbox import ACTION_USER, Sandbox, SandboxUnavailable
-
-log = logging.getLogger(__name__)
+from worker.outputs import OutputLimits
+from worker.process import adopt_orphans
+from worker.program import Versions
+from worker.sandbox import Sandbox
+from worker.sandboxes import sandbox_of, site
+from worker.seeded import Seeding
 
 
 class InputsUnsafe(RuntimeError):
@@ -46,7 +44,12 @@ def offer_of(config: schema.Worker) -> worker_pb2.Offer:
     for property, values in sorted(config.platform.items()):
         for value in [values] if isinstance(values, str) else values:
             platform.properties.add(name=property, value=value)
-    return worker_pb2.Offer(name=name(config), platform=platform, slots=slots(config))
+    return worker_pb2.Offer(
+        name=name(config),
+        platform=platform,
+        slots=slots(config),
+        toolchain=toolchain.digest(config),
+    )
 
 
 @asynccontextmanager
@@ -54,16 +57,15 @@ async def assembled(
     config: schema.Worker,
     limits: schema.Limits,
     store: BlobStore,
-    canonicalise: Canonicalise,
 ) -> AsyncIterator[Executor]:
     """Make an executor over `store` that is known to work: its sandbox has been tried.
 
     It is to be used in the block alone, and by one event loop.
     Raises SandboxUnavailable, InputsUnsafe, FolderTaken, OSError, each with what to do about it.
     """
-    with opened(config.path) as folders, Spawner() as spawner:
+    with site(config) as (folders, spawner):
         adopt_orphans()
-        sandbox = await _sandbox(config, folders, spawner)
+        sandbox = await sandbox_of(config, folders, spawner)
         files = FileCache(folders.files, store, max_bytes=config.cache_bytes)
         executor = Executor(
             settings=_settings(config, limits, linked=_linked(config, sandbox)),
@@ -71,7 +73,9 @@ async def assembled(
             files=files,
             folders=folders,
             sandbox=sandbox,
-            canonicalise=canonicalise,
+            versions=Versions(sandbox, folders, toolchain.visible(config)),
+            seeding=Seeding(config.prevent),
+            prevent=config.prevent,
         )
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -115,39 +119,3 @@ def _linked(config: schema.Worker, sandbox: Sandbox) -> bool:
             return True
         case _:
             assert_never(config.inputs)
-
-
-async def _sandbox(config: schema.Worker, folders: Folders, spawner: Spawner) -> Sandbox:
-    """Return a sandbox that works, with actions as a user of their own where that is possible."""
-    make = _maker(config, spawner)
-    if os.geteuid() == 0:
-        sandbox = make(ACTION_USER)
-        try:
-            await _probe(sandbox, folders)
-        except SandboxUnavailable as error:
-            log.warning(
-                "actions run as the worker's own user, root: inputs are copied, and actions can "
-                "read what root alone can, of what worker.sandbox shows them: %s",
-                error,
-            )
-        else:
-            return sandbox
-    sandbox = make(None)
-    await _probe(sandbox, folders)
-    return sandbox
-
-
-def _maker(config: schema.Worker, spawner: Spawner) -> Callable[[int | None], Sandbox]:
-    sandbox = config.sandbox
-    match sandbox:
-        case schema.Bubblewrap():
-            return lambda user: Bubblewrap(sandbox, spawner, user=user)
-        case schema.NoSandbox():
-            return lambda user: Plain(spawner, user=user)
-        case _:
-            assert_never(sandbox)
-
-
-async def _probe(sandbox: Sandbox, folders: Folders) -> None:
-    async with folders.action() as folder:
-        await sandbox.probe(folder)

@@ -10,6 +10,7 @@ Actions run as the same user inside, whatever the worker is:
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import os
@@ -18,10 +19,15 @@ import select
 import shlex
 import shutil
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from re_config import schema
+from worker import environment, identity, seeded, variation
+from worker.conditions import own_umask
+from worker.folders import Folders
+from worker.identity import HOME, HOST_NAME
+from worker.prevention import in_force, unrandomised
 from worker.process import (
     STATUS_FD,
     Child,
@@ -43,11 +49,11 @@ from worker.sandbox import (
 )
 from worker.usage import Usage
 
-HOST_NAME = "holdfast"
 PRIVATE = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108 - a file system of each action's own
 OWNED = ("/proc", "/dev", "/sys", "/b")
 # Variables that name a folder which programs expect to be able to write to.
 FOLDER_VARIABLES = ("HOME", "TMPDIR", "TMP", "TEMP", "TEST_TMPDIR", "XDG_CACHE_HOME")
+NOT_ROOTS = (*PRIVATE, "/proc", "/dev", "/sys")  # where no input root may be
 MAX_ARGUMENTS = 8000  # bubblewrap 0.8 refuses more than 9000, its own included
 SCRIPT = "/run/command"  # where a command of more than that is found inside
 # Settings of the kernel. Who owns them may write them, capabilities or none: so might the actions
@@ -55,24 +61,38 @@ SCRIPT = "/run/command"  # where a command of more than that is found inside
 GUARDED = tuple(
     f"/proc/{name}" for name in ("acpi", "bus", "fs", "irq", "scsi", "sys", "sysrq-trigger")
 )
-NAME_SPACES = ("pid", "ipc", "uts", "cgroup-try")
+NAME_SPACES = ("pid", "cgroup-try")
+LIBRARY = "/run/seeded.so"  # where the library of seeded randomness is found inside
+# Those of PRIVATE that actions can be made to share, and what they are called in Folders.shared.
+SHARED = {"/tmp": "tmp", "/var/tmp": "var-tmp", "/dev/shm": "shm"}  # noqa: S108
 
 
 class Bubblewrap(Sandbox):
     """Runs each command under bubblewrap.
 
-    user: ACTION_USER, for a worker that is root, or None.
+    user: ACTION_USER, for a worker that is root, or None. library: see worker/seeded.py, if there
+    is one. The spawner is one that sets the conditions that `prevent` asks for.
     """
 
     def __init__(
-        self, config: schema.Bubblewrap, spawner: Spawner, *, user: int | None = None
+        self,
+        config: schema.Bubblewrap,
+        prevent: schema.Prevention,
+        folders: Folders,
+        spawner: Spawner,
+        *,
+        user: int | None = None,
+        library: Path | None = None,
     ) -> None:
         self.user = user
         self._config = config
+        self._prevent = prevent
+        self._folders = folders
         self._spawner = spawner
+        self._library = library
         self._visible = [path.rstrip("/") for path in config.read_only]
         self._env, self._setpriv = _tool("env"), _tool("setpriv")
-        self._options = self._fixed_options()
+        self._mounts = self._fixed_mounts()
 
     async def probe(self, folder: Path) -> None:
         if shutil.which(self._config.program) is None:
@@ -81,23 +101,34 @@ class Bubblewrap(Sandbox):
                 f"(`make setup`), or set worker.sandbox.program to where it is; {GIVEN_UP}"
             )
         try:
-            await try_out(self, folder, ["env"])
+            said = await try_out(self, folder, ["cat", "/proc/self/personality"])
         except SandboxUnavailable as error:
             raise SandboxUnavailable(
                 f"bubblewrap does not work here, often since name spaces are not allowed: {error}. "
                 f"If that cannot be changed: {GIVEN_UP}"
             ) from error
 
+        self.switches = in_force(
+            self._prevent,
+            also=("mounts", "processes", *(() if self._config.network else ("network",))),
+            addresses=unrandomised(said),
+            library=self._library is not None,
+        )
+
+    def shown(self, run: Run) -> str:
+        return run.varied.root or (run.path if self._prevent.path else str(run.root))
+
     async def run(self, run: Run) -> Ended:
-        command = [*self._options, *self._mounts(run)]
-        command += ["--chdir", posixpath.join(run.path, run.working_directory), "--"]
-        command += self._program(run)
+        variation.check(run.varied, [*self._visible, *NOT_ROOTS])
+        await asyncio.sleep(run.varied.delay.ToNanoseconds() / 1e9)
+        options = [*self._name_spaces(run), *self._mounts, *self._own_mounts(run)]
+        start = ["--chdir", posixpath.join(self.shown(run), run.working_directory), "--"]
+        command = [*options, *start, *self._program(run)]
         if len(command) > MAX_ARGUMENTS:
             script = run.scratch / "command"
             script.write_text(f"exec {shlex.join(self._program(run, switch=False))}\n")
             script.chmod(0o444)
-            command = [*self._options, *self._mounts(run), "--ro-bind", str(script), SCRIPT]
-            command += ["--chdir", posixpath.join(run.path, run.working_directory), "--"]
+            command = [*options, "--ro-bind", str(script), SCRIPT, *start]
             command += [*self._switch(), "/bin/sh", SCRIPT]
         return await supervise(self._spawner, command, run, _end)
 
@@ -107,11 +138,27 @@ class Bubblewrap(Sandbox):
         The action's variables are set by the last program before it: LD_PRELOAD must have no
         effect on bubblewrap, which runs outside, nor on what changes the user.
         """
-        variables = [f"{name}={value}" for name, value in sorted(run.environment.items())]
-        command = [self._env, "-i", "--", *variables]
+        command = [*self._switch()] if switch else []
+        if not self._prevent.umask:
+            command += ["/bin/sh", "-c", 'umask "$1"; shift; exec "$@"', "sh", own_umask()]
+        command += variation.skipping(run.varied.skipped_pids)
+        command += [self._env, "-i", "--", *self._variables(run)]
         if "=" in run.arguments[0]:  # env would take it for a variable
             command += [self._setpriv, "--no-new-privs", "--"]
-        return [*(self._switch() if switch else ()), *command, *run.arguments]
+        return [*command, *run.arguments]
+
+    def _variables(self, run: Run) -> Iterator[str]:
+        whole = environment.whole(
+            self._prevent,
+            run.environment,
+            home=HOME,
+            own=os.environ,
+            varied=run.varied.environment,
+        )
+        seed = run.varied.random_seed or run.seed
+        if seed and self._library:
+            whole |= seeded.variables(seed, LIBRARY, whole)
+        return (f"{name}={value}" for name, value in sorted(whole.items()))
 
     def _switch(self) -> list[str]:
         if self.user is None:
@@ -120,32 +167,75 @@ class Bubblewrap(Sandbox):
         options = ["--reuid", user, "--regid", user, "--clear-groups", "--inh-caps=-all"]
         return [self._setpriv, *options, "--"]
 
-    def _fixed_options(self) -> list[str]:
+    def _name_spaces(self, run: Run) -> list[str]:
         program = shutil.which(self._config.program) or self._config.program
         options = [program, "--json-status-fd", str(STATUS_FD)]
         options += [f"--unshare-{name}" for name in NAME_SPACES]
+        if self._prevent.ipc:
+            options.append("--unshare-ipc")
         if not self._config.network:
             options.append("--unshare-net")
-        options += ["--hostname", HOST_NAME, "--die-with-parent", "--new-session"]
-        if self.user is None:
-            user = str(ACTION_USER)
-            options += ["--unshare-user", "--uid", user, "--gid", user]
-        else:
-            options += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        if host_name := run.varied.host_name or (HOST_NAME if self._prevent.host_name else ""):
+            options += ["--unshare-uts", "--hostname", host_name]
+        options += ["--die-with-parent", "--new-session"]
+        if self.user is not None:
+            return [*options, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+        options.append("--unshare-user")
+        user = str(ACTION_USER)
+        return [*options, "--uid", user, "--gid", user] if self._prevent.users else options
+
+    def _fixed_mounts(self) -> list[str]:
         mounts = {path: _read_only(path, self._visible) for path in self._visible}
         mounts |= {"/proc": ["--proc", "/proc"], "/dev": ["--dev", "/dev"]}
         mounts |= {path: _private(path) for path in PRIVATE}
+        if not self._prevent.temporary:
+            mounts |= self._shared()
+        if self._prevent.home:
+            mounts[HOME] = _folder(HOME, "1777")
         if self.user is None:
             mounts |= {path: ["--ro-bind", path, path] for path in GUARDED if Path(path).exists()}
-        mounts["/b"] = ["--perms", "0755", "--dir", "/b"]
-        for path in sorted(mounts):  # what lies above comes first
-            options += mounts[path]
-        return options
+        mounts["/b"] = _folder("/b")
+        mounts |= self._identity()
+        for folder in {parent for path in mounts for parent in _parents(path, self._visible)}:
+            mounts[folder] = _folder(folder)
+        # What lies above comes first.
+        return [option for path in sorted(mounts) for option in mounts[path]]
 
-    def _mounts(self, run: Run) -> Iterable[str]:
+    def _shared(self) -> dict[str, list[str]]:
+        mounts = {}
+        for path, name in SHARED.items():
+            folder = self._folders.shared / name
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o1777)
+            mounts[path] = ["--bind", str(folder), path]
+        return mounts
+
+    def _identity(self) -> dict[str, list[str]]:
+        return self._in_etc(identity.write(self._folders.fixed, self._prevent))
+
+    def _in_etc(self, files: Mapping[str, Path]) -> dict[str, list[str]]:
+        names = identity.bindable(files, host_shown="/etc" in self._visible)
+        return {f"/etc/{name}": _bound(files[name], f"/etc/{name}") for name in names}
+
+    def _own_mounts(self, run: Run) -> Iterator[str]:
+        """Yield the options that mount what this run alone has."""
         for folder in private_folders(run.environment, self._visible):
             yield from _private(folder)
-        yield from ("--bind", str(run.root), run.path, "--remount-ro", "/")
+        if run.varied.host_name:
+            files = identity.put(run.scratch, identity.of_host(run.varied.host_name))
+            for binding in self._in_etc(files).values():
+                yield from binding
+        if seed := run.varied.random_seed or run.seed:
+            random = run.scratch / "random"
+            seeded.write_random(random, seed)
+            for device in seeded.DEVICES:
+                yield from _bound(random, device)
+            if self._library:
+                yield from _bound(self._library, LIBRARY)
+        shown = self.shown(run)
+        for folder in _parents(shown, self._visible):
+            yield from _folder(folder)
+        yield from ("--bind", str(run.root), shown, "--remount-ro", "/")
 
 
 def private_folders(environment: Mapping[str, str], visible: Iterable[str]) -> list[str]:
@@ -167,6 +257,29 @@ def private_folders(environment: Mapping[str, str], visible: Iterable[str]) -> l
 def _overlaps(folder: str, taken: Iterable[str]) -> bool:
     below = f"{folder.rstrip('/')}/"
     return any(below.startswith(f"{path}/") or path.startswith(below) for path in taken)
+
+
+def _parents(path: str, visible: Iterable[str]) -> list[str]:
+    """Return the folders above `path` that are not there without being made, the highest first.
+
+    Bubblewrap would make them itself, but for its own user alone.
+    """
+    there = [*visible, "/proc", "/dev"]
+    above = [str(parent) for parent in Path(path).parents][-2::-1]
+    return [
+        folder
+        for folder in above
+        if folder not in PRIVATE
+        and not any(f"{folder}/".startswith(f"{other}/") for other in there)
+    ]
+
+
+def _folder(path: str, mode: str = "0755") -> list[str]:
+    return ["--perms", mode, "--dir", path]
+
+
+def _bound(file: Path, path: str) -> list[str]:
+    return ["--ro-bind", str(file), path]
 
 
 def _private(path: str) -> list[str]:

@@ -71,9 +71,9 @@ class Loaded:
         )
 
     def environment(self, default_path: str) -> dict[str, str]:
-        """Return all variables of the action: the Command's own, and PATH where it has none.
+        """Return the Command's own variables, and PATH where it has none.
 
-        Nothing else, HOME and TMPDIR included: what an action sees is to follow from its digest.
+        The sandbox adds others, which are the same for every action: see worker/environment.py.
         """
         given = {variable.name: variable.value for variable in self.command.environment_variables}
         return {"PATH": default_path} | given

@@ -7,9 +7,10 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -17,23 +18,21 @@ from cas.digest import Digest
 from cas.prefetched import prefetched
 from cas.store import BlobStore, StoreFull
 from cas.tree import TreeLimits
-from protos import remote_execution_pb2 as reapi
+from cas.wire import digest_to
+from determinism.canonical import Rewritten, Selection, rules
+from protos import remote_execution_pb2 as reapi, worker_pb2
 from re_client.status import Refused
+from re_config.schema import Prevention
 from worker.command import Loaded, load
 from worker.files import FileCache
 from worker.folders import Folders
 from worker.materialise import Materialiser, files_of
-from worker.outputs import (
-    Canonicalise,
-    Collected,
-    Collector,
-    OutputLimits,
-    OutputsTooLarge,
-    OutputUnfit,
-    Rewrite,
-)
+from worker.outputs import Collected, Collector, OutputLimits, OutputsTooLarge, OutputUnfit
 from worker.process import to_its_end
+from worker.program import Versions, program_of
+from worker.rewriting import Made, rewritten
 from worker.sandbox import Ended, Run, Sandbox
+from worker.seeded import Seeding
 from worker.stdio import Capture
 from worker.upload import upload
 from worker.usage import duration
@@ -44,14 +43,27 @@ class Task:
     """What to run. timeout_seconds: bound on the command's own running time.
 
     named: blobs that the action is said to name, which are read with it, to save calls.
-    canonicalise: whether outputs are brought into canonical form before they get their names.
+    selection: what of outputs is brought into canonical form before they get their names; it has
+    the mnemonic. variation: what is to be otherwise than in an ordinary run.
     """
 
     instance: str
     action: Digest
     timeout_seconds: float
-    canonicalise: bool
+    selection: Selection
     named: tuple[Digest, ...] = ()
+    variation: worker_pb2.Variation | None = None
+
+    @property
+    def varied(self) -> worker_pb2.Variation:
+        return self.variation or worker_pb2.Variation()
+
+
+class Executed(NamedTuple):
+    """The result of an action, and how it was run."""
+
+    result: reapi.ActionResult
+    report: worker_pb2.Report
 
 
 class Unfinished(Exception):
@@ -96,9 +108,11 @@ class Executor:
     files: FileCache
     folders: Folders
     sandbox: Sandbox
-    canonicalise: Canonicalise
+    versions: Versions
+    seeding: Seeding
+    prevent: Prevention
 
-    async def execute(self, task: Task) -> reapi.ActionResult:
+    async def execute(self, task: Task) -> Executed:
         """Run `task` and return its result, whatever the command's exit code; blobs are uploaded.
 
         Raises MissingInputs with all that the store lacks, InvalidMessage for what nobody could
@@ -114,7 +128,7 @@ class Executor:
                 self.settings.tree,
                 max_message_bytes=self.settings.max_message_bytes,
             )
-            async with self.folders.action() as folder:
+            async with self.folders.action(ordered=bool(task.varied.order_seed)) as folder:
                 execution = _Execution(self, task, loaded, folder, metadata)
                 await execution.fetch()
                 with _streams(folder, self.settings.max_stdio_bytes) as (stdout, stderr):
@@ -130,7 +144,25 @@ class Executor:
             raise TimedOut(f"the action was stopped after its {bound:g} seconds", result)
         if failure is not None:
             raise _with_result(failure, result) from failure
-        return result
+        return Executed(result, await self._report(task, loaded, execution))
+
+    async def _report(self, task: Task, loaded: Loaded, execution: _Execution) -> worker_pb2.Report:
+        program = program_of(loaded.command.arguments)
+        report = worker_pb2.Report(
+            rules=rules(task.selection),
+            switches=self.sandbox.switches,
+            program=program,
+            program_version=await self.versions.of(loaded, self.settings.default_path),
+            root=execution.seen_root,
+        )
+        for each in execution.rewritten:
+            report.rewritten.add(
+                path=each.name,
+                formats=each.formats,
+                before=digest_to(each.before),
+                bytes=each.bytes,
+            )
+        return report
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -149,15 +181,21 @@ class Executor:
             raise
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Execution:
-    """One action under way, in `folder`; its steps, in their order, are the methods."""
+    """One action under way, in `folder`; its steps, in their order, are the methods.
+
+    rewritten: outputs that were brought into canonical form. seen_root: where the action sees its
+    input root.
+    """
 
     executor: Executor
     task: Task
     loaded: Loaded
     folder: Path
     metadata: reapi.ExecutedActionMetadata
+    rewritten: list[Rewritten] = field(default_factory=list)
+    seen_root: str = ""
 
     async def fetch(self) -> None:
         """Make the input tree."""
@@ -168,6 +206,8 @@ class _Execution:
             path=files.path,
             linked=self.executor.settings.linked_inputs,
             user=self.executor.sandbox.user,
+            prevent=self.executor.prevent,
+            variation=self.task.variation,
         )
         parents = {output.parent for output in self.loaded.outputs}
         inputs, start = self.loaded.inputs, self.loaded.working_directory
@@ -186,7 +226,10 @@ class _Execution:
             stdout=stdout,
             stderr=stderr,
             timeout_seconds=self.task.timeout_seconds,
+            seed=self.executor.seeding.of(self.loaded, self.task.selection.mnemonic),
+            variation=self.task.variation,
         )
+        self.seen_root = self.executor.sandbox.shown(run)
         _stamp(self.metadata.execution_start_timestamp)
         begun = time.monotonic()
         ended = await self.executor.sandbox.run(run)
@@ -208,10 +251,9 @@ class _Execution:
             self.folder / "root",
             self.task.action.function,
             self.executor.settings.outputs,
-            user=self.executor.sandbox.user,
-            rewrite=self._rewrite(),
         )
         try:
+            self.rewritten.extend(await to_its_end(self._rewrite))
             collected = await to_its_end(collector.collect)
         except (OutputUnfit, OutputsTooLarge) as error:
             failure = error
@@ -230,13 +272,20 @@ class _Execution:
         await upload(self.executor.store, collected.blobs)
         _stamp(self.metadata.output_upload_completed_timestamp)
 
-    def _rewrite(self) -> Rewrite | None:
-        if not self.task.canonicalise:
-            return None
-        return partial(
-            self.executor.canonicalise,
+    def _rewrite(self) -> list[Rewritten]:
+        """Bring outputs into canonical form."""
+        files = self.executor.files
+        made = Made(
+            loaded=self.loaded,
+            root=self.folder / "root",
+            user=self.executor.sandbox.user,
             begun=self.metadata.execution_start_timestamp.ToNanoseconds() / 1e9,
             ended=self.metadata.execution_completed_timestamp.ToNanoseconds() / 1e9,
+            seen_root=self.seen_root,
+            inputs={file.digest: files.path(file) for file in files_of(self.loaded.inputs)},
+        )
+        return rewritten(
+            made, self.task.selection, max_entries=self.executor.settings.outputs.entries
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import logging
 import os
 import stat
@@ -19,6 +20,9 @@ log = logging.getLogger(__name__)
 MAX_DEPTH = 12  # of what is emptied in one go: 12 names of 255 bytes are well below a path's 4096
 
 
+MEMORY_BYTES = 64 << 20  # room that is asked for where actions are to run in memory
+
+
 class FolderTaken(RuntimeError):
     """Another worker uses the folder."""
 
@@ -27,10 +31,14 @@ class FolderTaken(RuntimeError):
 class Folders:
     """Everything that a worker keeps lies below `path`.
 
-    files: copies of inputs. actions: a folder for each action that is running.
+    files: copies of inputs. actions: a folder for each action that is running. fixed: files that
+    all actions are shown. shared: what actions are shown where they have nothing private.
+    memory: a folder on tmpfs for actions, None where there is none. in_memory: all run there.
     """
 
     path: Path
+    memory: Path | None = None
+    in_memory: bool = False
 
     @property
     def files(self) -> Path:
@@ -40,12 +48,24 @@ class Folders:
     def actions(self) -> Path:
         return self.path / "actions"
 
+    @property
+    def fixed(self) -> Path:
+        return self.path / "fixed"
+
+    @property
+    def shared(self) -> Path:
+        return self.path / "shared"
+
     @asynccontextmanager
-    async def action(self) -> AsyncIterator[Path]:
-        """Make a folder for one action; remove it and all in it, whatever happens."""
+    async def action(self, *, ordered: bool = False) -> AsyncIterator[Path]:
+        """Make a folder for one action; remove it and all in it, whatever happens.
+
+        ordered: it is to list entries as they were made, so it is in memory, if there may be any.
+        """
+        within = self.memory if self.memory and (ordered or self.in_memory) else self.actions
         # Its name is not to be guessed, and `actions` is not to be listed, by another action that
         # runs without a sandbox.
-        folder = self.actions / uuid.uuid4().hex
+        folder = within / uuid.uuid4().hex
         folder.mkdir()
         folder.chmod(0o711)
         try:
@@ -58,13 +78,13 @@ class Folders:
 
 
 @contextmanager
-def opened(named: str) -> Iterator[Folders]:
+def opened(named: str, memory: Path | None = None, *, in_memory: bool = False) -> Iterator[Folders]:
     """Take the folder `named` for one worker, and remove what a killed one left there.
 
-    Raises FolderTaken if it belongs to a worker that is alive.
+    memory, in_memory: see Folders. Raises FolderTaken if it belongs to a worker that is alive.
     """
     path = Path(named).expanduser().resolve()
-    folders = Folders(path)
+    folders = Folders(path, memory and memory / memory_name(path), in_memory)
     folders.files.mkdir(parents=True, exist_ok=True)
     lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -74,14 +94,51 @@ def opened(named: str) -> Iterator[Folders]:
             raise FolderTaken(
                 f"worker.path {path} is used by another worker: give each a folder of its own"
             ) from None
-        if folders.actions.exists():
-            remove(folders.actions)
-        folders.actions.mkdir()
-        folders.actions.chmod(0o711)
+        for folder in filter(None, (folders.actions, folders.shared, folders.memory)):
+            _make_anew(folder)
         folders.files.chmod(0o700)
-        yield folders
+        folders.fixed.mkdir(exist_ok=True)
+        folders.fixed.chmod(0o711)
+        try:
+            yield folders
+        finally:
+            if folders.memory is not None:
+                remove(folders.memory)
     finally:
         os.close(lock)
+
+
+def _make_anew(folder: Path) -> None:
+    """Make `folder`, empty; raise FolderTaken if another user has made it."""
+    if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != os.geteuid()):
+        raise FolderTaken(f"{folder} belongs to another user: remove it")
+    if folder.exists():
+        remove(folder)
+    folder.mkdir(mode=0o711)
+    folder.chmod(0o711)
+
+
+def memory_name(path: Path) -> str:
+    """Return what the part in memory of the worker's folder `path` is called."""
+    return f"holdfast-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
+
+
+def memory_fault(folder: Path) -> str:
+    """Say why actions cannot run below `folder` in memory; "" if they can."""
+    if not folder.is_dir():
+        return "there is no such folder"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return "this user cannot write there"
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    kinds = {line.split(" ")[1]: line.split(" ")[2] for line in mounts}  # the last mount counts
+    inside = [point for point in kinds if f"{folder}/".startswith(f"{point.rstrip('/')}/")]
+    if not inside or kinds[max(inside, key=len)] != "tmpfs":
+        return "it is not on tmpfs"
+    found = os.statvfs(folder)
+    if found.f_flag & os.ST_NOEXEC:
+        return "programs cannot be run from it (noexec)"
+    room = found.f_bavail * found.f_frsize
+    return "" if room >= MEMORY_BYTES else f"it has room for {room} bytes, not {MEMORY_BYTES}"
 
 
 def remove(folder: Path) -> None:

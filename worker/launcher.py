@@ -41,6 +41,7 @@ class Order(TypedDict):
     environment: dict[str, str]
     folder: str
     user: int | None
+    umask: int
     status: int
 
 
@@ -86,7 +87,7 @@ def _become(order: Order) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         os.close(order["status"])
         os.setsid()
-        os.umask(UMASK)
+        os.umask(order["umask"])
         if order["user"] is not None:
             os.setgroups([])
             os.setresgid(order["user"], order["user"], order["user"])

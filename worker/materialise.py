@@ -5,17 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
+from typing import TypeVar
 
 from cas.digest import Digest
 from cas.tree import InputTree, InvalidMessage
-from protos import remote_execution_pb2 as reapi
+from protos import remote_execution_pb2 as reapi, worker_pb2
+from re_config.schema import Prevention
 from worker.copying import copy
 from worker.files import INPUT_TIME_NS, File
 
 FOLDER_MODE = 0o755
+Entry = TypeVar("Entry")
 
 
 def files_of(tree: InputTree) -> set[File]:
@@ -33,8 +38,9 @@ class Materialiser:
     """Makes one tree of folders, files and symbolic links, in one order and with one time.
 
     root: is made. path: where a held file is. linked: whether inputs are hard links, for an action
-    whose user cannot change them; else they are copies. user: who owns the folders; None: who
-    makes them.
+    whose user cannot change them; else, and where they cannot be, they are copies. user: who owns
+    the folders; None: who makes them. prevent, variation: what settles the order and modified_ns,
+    the time that every input has.
 
     Names were checked when the directories were read (cas/tree.py); links are never followed here,
     but by `make_parents` as far as they stay inside.
@@ -44,7 +50,22 @@ class Materialiser:
     path: Callable[[File], str]
     linked: bool
     user: int | None
+    prevent: Prevention = field(default_factory=Prevention)
+    variation: worker_pb2.Variation | None = None
+    modified_ns: int = field(init=False, default=INPUT_TIME_NS)
     _folders: list[str] = field(default_factory=list)
+    _random: Random | None = None
+
+    def __post_init__(self) -> None:
+        varied = self.variation or worker_pb2.Variation()
+        if varied.order_seed or not self.prevent.order:
+            self._random = Random(varied.order_seed or None)  # noqa: S311 - an order, no secret
+        if varied.modified:
+            self.modified_ns = varied.modified * 10**9
+        elif not self.prevent.modified:
+            self.modified_ns = time.time_ns()
+        if self.modified_ns != INPUT_TIME_NS:
+            self.linked = False  # a link shares the time of what it is linked to
 
     def make(self, tree: InputTree, parents: Iterable[str], working_directory: str) -> None:
         """Make `tree`, and the folders `parents`, relative to its root, if it has not got them.
@@ -52,22 +73,8 @@ class Materialiser:
         Raises InvalidMessage if one of `parents` is a file, or leaves the root by a link, or if
         `working_directory` is no folder after that.
         """
-        pending = [(str(self.root), tree.root)]
-        while pending:
-            folder, digest = pending.pop()
-            self._make_folder(folder)
-            directory = tree.directory(digest)
-            self._make_files(folder, directory, tree)
-            for link in directory.symlinks:
-                self._make_link(f"{folder}/{link.name}", link.target)
-            pending += [
-                (
-                    f"{folder}/{node.name}",
-                    Digest(node.digest.hash, node.digest.size_bytes, digest.function),
-                )
-                for node in reversed(directory.directories)
-            ]
-        for parent in sorted(parents):
+        self._make_tree(tree)
+        for parent in self._ordered(sorted(parents)):
             self._make_parent(parent)
         real = inside(self.root, f"{self.root}/{working_directory}")
         if real is None or not os.path.isdir(real):  # noqa: PTH112
@@ -75,7 +82,40 @@ class Materialiser:
                 f"working_directory {working_directory!r} is no directory of the input root"
             )
         for folder in self._folders:  # last, since whatever is made in one changes its time
-            os.utime(folder, ns=(INPUT_TIME_NS, INPUT_TIME_NS))
+            os.utime(folder, ns=(self.modified_ns, self.modified_ns))
+
+    def _make_tree(self, tree: InputTree) -> None:
+        pending = [(str(self.root), tree.root)]
+        while pending:
+            folder, digest = pending.pop()
+            self._make_folder(folder)
+            directory = tree.directory(digest)
+            if self._random is None:
+                self._make_files(folder, directory.files, tree)
+                self._make_links(folder, directory.symlinks)
+            else:
+                self._make_at_random(folder, directory, tree)
+            below = self._ordered(list(directory.directories))
+            pending += [
+                (
+                    f"{folder}/{node.name}",
+                    Digest(node.digest.hash, node.digest.size_bytes, digest.function),
+                )
+                for node in reversed(below)
+            ]
+
+    def _make_at_random(self, folder: str, directory: reapi.Directory, tree: InputTree) -> None:
+        entries: list[reapi.FileNode | reapi.SymlinkNode] = [*directory.files, *directory.symlinks]
+        for entry in self._ordered(entries):
+            if isinstance(entry, reapi.FileNode):
+                self._make_files(folder, [entry], tree)
+            else:
+                self._make_links(folder, [entry])
+
+    def _ordered(self, entries: list[Entry]) -> list[Entry]:
+        if self._random is not None:
+            self._random.shuffle(entries)
+        return entries
 
     def _make_folder(self, folder: str) -> None:
         os.mkdir(folder)  # noqa: PTH102 - strings: a tree can have many thousands of these
@@ -84,9 +124,9 @@ class Materialiser:
             os.chown(folder, self.user, self.user)
         self._folders.append(folder)
 
-    def _make_files(self, folder: str, directory: reapi.Directory, tree: InputTree) -> None:
+    def _make_files(self, folder: str, files: Iterable[reapi.FileNode], tree: InputTree) -> None:
         function = tree.root.function
-        for node in directory.files:
+        for node in files:
             digest = Digest(node.digest.hash, node.digest.size_bytes, function)
             file = File(digest, node.is_executable)
             source, target = self.path(file), f"{folder}/{node.name}"
@@ -94,17 +134,22 @@ class Materialiser:
                 try:
                     os.link(source, target)
                 except OSError as error:
-                    if error.errno != errno.EMLINK:  # one inode can have 65,000 links on ext4
+                    if error.errno == errno.EXDEV:  # the tree is in memory
+                        self.linked = False
+                    elif error.errno != errno.EMLINK:  # one inode can have 65,000 links on ext4
                         raise
                 else:
                     continue
-            copy(source, target, mode=file.mode, modified_ns=INPUT_TIME_NS)
+            copy(source, target, mode=file.mode, modified_ns=self.modified_ns)
 
-    def _make_link(self, path: str, target: str) -> None:
-        os.symlink(target, path)  # noqa: PTH211
-        if self.user is not None:
-            os.chown(path, self.user, self.user, follow_symlinks=False)
-        os.utime(path, ns=(INPUT_TIME_NS, INPUT_TIME_NS), follow_symlinks=False)
+    def _make_links(self, folder: str, links: Iterable[reapi.SymlinkNode]) -> None:
+        for link in links:
+            path = f"{folder}/{link.name}"
+            os.symlink(link.target, path)  # noqa: PTH211
+            if self.user is not None:
+                os.chown(path, self.user, self.user, follow_symlinks=False)
+            times = (self.modified_ns, self.modified_ns)
+            os.utime(path, ns=times, follow_symlinks=False)
 
     def _make_parent(self, parent: str) -> None:
         current = str(self.root)

@@ -8,13 +8,11 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from cas.digest import Digest, DigestFunction
 from protos import remote_execution_pb2 as reapi
 from re_client.status import Refused, Unserved
 from worker.command import Loaded, Output
-from worker.files import INPUT_TIME_NS
 from worker.materialise import inside
 from worker.trees import TreeBuilder
 
@@ -26,22 +24,6 @@ _WITH_DIRECTORIES = {
     reapi.Command.OutputDirectoryFormat.DIRECTORY_ONLY,
     reapi.Command.OutputDirectoryFormat.TREE_AND_DIRECTORY,
 }
-
-
-class Canonicalise(Protocol):
-    """Rewrites a file in place into its canonical form, before it gets a name.
-
-    begun, ended: seconds since 1970 between which the action ran.
-    Returns the name of the format; None if the file was left as it is.
-    """
-
-    def __call__(self, path: Path, /, *, begun: float, ended: float) -> str | None: ...
-
-
-class Rewrite(Protocol):
-    """Canonicalise, for one action."""
-
-    def __call__(self, path: Path, /) -> object: ...
 
 
 class OutputUnfit(Unserved):
@@ -85,8 +67,7 @@ class Collected:
 class Collector:
     """Collects the outputs of one action, all of whose processes are gone.
 
-    root: the execution root on the host. user: who the action ran as; None: this process's user.
-    rewrite: brings one file into canonical form.
+    root: the execution root on the host.
 
     Links are never followed, but for the folders above an output, and there only inside the root.
     """
@@ -95,8 +76,6 @@ class Collector:
     root: Path
     function: DigestFunction
     limits: OutputLimits
-    user: int | None = None
-    rewrite: Rewrite | None = None
     collected: Collected = field(default_factory=Collected)
     _bytes: int = 0
     _kept_bytes: int = 0
@@ -228,7 +207,7 @@ class Collector:
         return listed
 
     def _file(self, path: str, found: os.stat_result) -> tuple[reapi.Digest, bool]:
-        """Bring a file into canonical form, and name it."""
+        """Name a file."""
         self._bytes += found.st_size
         if self._bytes > self.limits.bytes:
             raise OutputsTooLarge(
@@ -236,8 +215,6 @@ class Collector:
             )
         if not os.access(path, os.R_OK | os.W_OK):
             os.chmod(path, stat.S_IRUSR | stat.S_IWUSR)  # noqa: PTH101 - nobody looks any more
-        if self.rewrite is not None and not self._passed_through(found):
-            self.rewrite(Path(path))
         keep = found.st_size <= KEPT_FILE_BYTES and self._kept_bytes < KEPT_BYTES
         digest, data = read(path, self.function, keep=keep)
         if data is not None:
@@ -245,14 +222,6 @@ class Collector:
         self.collected.blobs.setdefault(digest, Path(path) if data is None else data)
         executable = bool(found.st_mode & stat.S_IXUSR)
         return reapi.Digest(hash=digest.hash, size_bytes=digest.size), executable
-
-    def _passed_through(self, found: os.stat_result) -> bool:
-        """Tell whether a file is an input, moved or linked here: its bytes are not to change.
-
-        A hard link to the worker's own copy belongs to the worker, not to the action's user.
-        """
-        foreign = self.user is not None and found.st_uid != self.user
-        return foreign or found.st_mtime_ns == INPUT_TIME_NS
 
     def _shown(self, path: str) -> str:
         return os.path.relpath(path, self.root).encode(errors="replace").decode()

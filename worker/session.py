@@ -10,12 +10,20 @@ from google.rpc.code_pb2 import Code
 
 from cas.digest import Digest
 from cas.wire import FROM_WIRE, digest_from
+from determinism.canonical import Extent, Selection
+from determinism.text_rules import TextRule
 from protos import remote_execution_pb2 as reapi, worker_pb2
 from re_client.status import Refused, to_status
 from worker.executor import Executor, Task, Unfinished
 from worker.link import Link
 
 log = logging.getLogger(__name__)
+
+EXTENTS = {
+    worker_pb2.Canonicalise.NOTHING: Extent.NOTHING,
+    worker_pb2.Canonicalise.LEARNED: Extent.LEARNED,
+    worker_pb2.Canonicalise.EVERYTHING: Extent.EVERYTHING,
+}
 
 
 async def work(
@@ -76,15 +84,19 @@ class _Session:
 
     async def _run(self, lease: worker_pb2.Lease) -> None:
         async with self._free:
-            response = await self._execute(lease)
-        finished = worker_pb2.Finished(lease=lease.id, response=response)
+            finished = await self._execute(lease)
         await self._link.send(worker_pb2.FromWorker(finished=finished))
 
-    async def _execute(self, lease: worker_pb2.Lease) -> reapi.ExecuteResponse:
+    async def _execute(self, lease: worker_pb2.Lease) -> worker_pb2.Finished:
         try:
-            return reapi.ExecuteResponse(result=await self._executor.execute(_task(lease)))
+            executed = await self._executor.execute(_task(lease))
         except Exception as error:  # noqa: BLE001 - whatever it is, its client is to be told
-            return _failed(lease, error)
+            return worker_pb2.Finished(lease=lease.id, response=_failed(lease, error))
+        return worker_pb2.Finished(
+            lease=lease.id,
+            response=reapi.ExecuteResponse(result=executed.result),
+            report=executed.report,
+        )
 
 
 def _task(lease: worker_pb2.Lease) -> Task:
@@ -93,8 +105,27 @@ def _task(lease: worker_pb2.Lease) -> Task:
         instance=lease.instance_name,
         action=action,
         timeout_seconds=lease.timeout.ToNanoseconds() / 1e9,
-        canonicalise=lease.canonicalise,
+        selection=_selection(lease),
+        variation=lease.variation if lease.HasField("variation") else None,
         named=tuple(digest_from(each, action.function) for each in lease.named_digests),
+    )
+
+
+def _selection(lease: worker_pb2.Lease) -> Selection:
+    return Selection(
+        how=EXTENTS.get(lease.canonicalise, Extent.NOTHING),
+        formats=frozenset(lease.formats),
+        text_rules=tuple(
+            TextRule(
+                name=rule.name,
+                pattern=rule.pattern.encode(),
+                fill=rule.fill.encode(),
+                outputs=rule.outputs or "*",
+                mnemonic=rule.mnemonic,
+            )
+            for rule in lease.text_rules
+        ),
+        mnemonic=lease.mnemonic,
     )
 
 

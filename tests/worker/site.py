@@ -14,37 +14,19 @@ from cas.digest import Digest, DigestFunction
 from cas.memory import MemoryStore
 from cas.store import BlobStore
 from cas.wire import digest_to
-from protos import remote_execution_pb2 as reapi
+from determinism.canonical import Extent, Selection
+from protos import remote_execution_pb2 as reapi, worker_pb2
 from re_config import schema
+from tests.worker.trees import Input, Inputs, Link, Program, put, put_tree
+from worker import seeded
 from worker.assembly import assembled
 from worker.bubblewrap import Bubblewrap
-from worker.executor import Executor, Task
-from worker.outputs import Canonicalise
-from worker.process import Spawner
+from worker.conditions import ConditioningSpawner
+from worker.executor import Executed, Executor, Task
 
 IS_ROOT = os.geteuid() == 0
-
-
-@dataclass(frozen=True)
-class Program:
-    """An input file that can be executed."""
-
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Link:
-    """An input that is a symbolic link."""
-
-    target: str
-
-
-Input = bytes | Program | Link | None  # None: an empty directory
-Inputs = Mapping[str, Input]
-
-
-def untouched(path: Path, /, *, begun: float, ended: float) -> None:
-    """Canonicalise nothing."""
+UNTOUCHED = Selection(how=Extent.NOTHING)
+__all__ = ["Input", "Inputs", "Link", "Program"]  # of tests/worker/trees.py
 
 
 @dataclass
@@ -57,33 +39,10 @@ class Site:
     function: DigestFunction = DigestFunction.SHA256
 
     async def put(self, data: bytes) -> Digest:
-        digest = Digest.of(data, self.function)
-        await self.store.write_all(data, digest)
-        return digest
+        return await put(self.store, data, self.function)
 
     async def tree(self, inputs: Inputs) -> Digest:
-        """Put an input tree; paths have `/` between segments."""
-        below: dict[str, dict[str, Input]] = {}
-        directory = reapi.Directory()
-        for path, content in sorted(inputs.items(), key=lambda item: item[0].encode()):
-            name, _, rest = path.partition("/")
-            if rest:
-                below.setdefault(name, {})[rest] = content
-            elif content is None:
-                below.setdefault(name, {})
-            elif isinstance(content, Link):
-                directory.symlinks.add(name=name, target=content.target)
-            else:
-                data = content.data if isinstance(content, Program) else content
-                directory.files.add(
-                    name=name,
-                    digest=digest_to(await self.put(data)),
-                    is_executable=isinstance(content, Program),
-                )
-        for name in sorted(below, key=str.encode):
-            digest = await self.tree(below[name])
-            directory.directories.add(name=name, digest=digest_to(digest))
-        return await self.put(directory.SerializeToString(deterministic=True))
+        return await put_tree(self.store, inputs, self.function)
 
     async def action(
         self,
@@ -105,14 +64,19 @@ class Site:
         )
         return await self.put(action.SerializeToString(deterministic=True))
 
-    async def execute(
+    async def execute(self, action: Digest, *, timeout_seconds: float = 60) -> reapi.ActionResult:
+        return (await self.run(action, timeout_seconds=timeout_seconds)).result
+
+    async def run(
         self,
         action: Digest,
         *,
         timeout_seconds: float = 60,
-        canonicalise: bool = False,
-    ) -> reapi.ActionResult:
-        task = Task("", action, timeout_seconds, canonicalise)
+        selection: Selection = UNTOUCHED,
+        variation: worker_pb2.Variation | None = None,
+    ) -> Executed:
+        """Run an action. selection: what is brought into canonical form, by default nothing."""
+        task = Task("", action, timeout_seconds, selection, variation=variation)
         return await self.executor.execute(task)
 
     async def shell(
@@ -160,18 +124,22 @@ async def site(
     path: Path,
     setting: Setting | None = None,
     store: BlobStore | None = None,
-    canonicalise: Canonicalise = untouched,
 ) -> AsyncIterator[Site]:
     setting = setting or Setting()
     store = store or MemoryStore()
     worker = msgspec.convert({"path": str(path), **setting.worker}, schema.Worker)
     limits = msgspec.convert(setting.limits, schema.Limits)
-    async with assembled(worker, limits, store, canonicalise) as executor:
+    async with assembled(worker, limits, store) as executor:
         if not setting.own_user:
             yield Site(executor, store, path)
             return
-        with Spawner() as spawner:
-            sandbox = Bubblewrap(schema.Bubblewrap(), spawner, user=None)
+        with ConditioningSpawner(worker.prevent) as spawner:
+            library = seeded.library(executor.folders.path)
+            sandbox = Bubblewrap(
+                schema.Bubblewrap(), worker.prevent, executor.folders, spawner, library=library
+            )
+            async with executor.folders.action() as folder:
+                await sandbox.probe(folder)
             settings = replace(executor.settings, linked_inputs=False)
             yield Site(replace(executor, sandbox=sandbox, settings=settings), store, path)
 

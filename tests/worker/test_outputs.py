@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,10 +8,12 @@ from google.rpc.code_pb2 import Code
 
 from cas.digest import Digest, DigestFunction
 from cas.tree import InvalidMessage
+from determinism.canonical import Extent, Selection
+from determinism.text_rules import TextRule
 from protos import remote_execution_pb2 as reapi
 from re_client.status import to_status
-from tests.worker.site import SETTINGS, Input, Inputs, Link, Program, Setting, Site, site
-from worker.executor import OutputsOverBound, OutputsRefused, Task
+from tests.worker.site import Input, Inputs, Link, Program, Setting, Site, site
+from worker.executor import OutputsOverBound, OutputsRefused
 
 Format = reapi.Command.OutputDirectoryFormat
 
@@ -323,52 +324,47 @@ async def test_results_use_the_digest_function_of_the_action(
         await tree_of(worker, result.output_directories[0])
 
 
-@pytest.fixture(params=SETTINGS)
-async def upper(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> AsyncIterator[tuple[Site, list[str]]]:
-    """A worker whose canonical form of a text is in capitals, and what was rewritten."""
-    rewritten: list[str] = []
-
-    def capitals(path: Path, /, *, begun: float, ended: float) -> str | None:
-        assert begun < ended
-        rewritten.append(path.name)
-        path.write_bytes(path.read_bytes().upper())
-        return "text"
-
-    setting = SETTINGS[request.param]
-    async with site(tmp_path / "worker", setting, canonicalise=capitals) as worker:
-        yield worker, rewritten
+STAMPS = Selection(
+    how=Extent.LEARNED,
+    text_rules=(
+        TextRule(name="stamps", pattern=rb"stamp-\d+", fill=b"0", outputs="*", mnemonic=""),
+    ),
+)
 
 
-async def test_outputs_are_canonical_before_they_are_named(upper: tuple[Site, list[str]]) -> None:
-    worker, rewritten = upper
-    action = await worker.action(
-        ["/bin/sh", "-c", "echo f >f; mkdir d; echo g >d/g; chmod 0444 d/g; echo said"],
+async def test_outputs_are_canonical_before_they_are_named(any_worker: Site) -> None:
+    action = await any_worker.action(
+        ["/bin/sh", "-c", "echo stamp-1 >f; mkdir d; echo stamp-22 >d/g; chmod 0444 d/g; cat f"],
         {},
         ["f", "d"],
     )
-    result = await worker.executor.execute(Task("", action, 60, canonicalise=True))
-    assert await worker.files(result) == {"f": b"F\n"}
-    tree = await tree_of(worker, result.output_directories[0])
-    assert await worker.blob(tree.root.files[0].digest) == b"G\n"
-    assert await worker.stdout(result) == "said\n"
-    assert sorted(rewritten) == ["f", "g"]
-    rewritten.clear()
-    await worker.executor.execute(Task("", action, 60, canonicalise=False))
-    assert rewritten == []
+    executed = await any_worker.run(action, selection=STAMPS)
+    assert await any_worker.files(executed.result) == {"f": b"0000000\n"}
+    tree = await tree_of(any_worker, executed.result.output_directories[0])
+    assert await any_worker.blob(tree.root.files[0].digest) == b"00000000\n"
+    assert await any_worker.stdout(executed.result) == "stamp-1\n"
+    assert {each.path: each.bytes for each in executed.report.rewritten} == {"f": 7, "d/g": 8}
+    assert executed.report.rewritten[0].before.size_bytes in {8, 9}
+    untouched = await any_worker.run(action)
+    assert await any_worker.files(untouched.result) == {"f": b"stamp-1\n"}
+    assert not untouched.report.rewritten
 
 
-async def test_inputs_that_are_passed_through_are_left_alone(upper: tuple[Site, list[str]]) -> None:
-    worker, rewritten = upper
-    script = "ln in linked || cp -p in linked; mv in2 moved; cp in copied"
-    inputs: Inputs = {"in": b"text", "in2": b"text2"}
-    action = await worker.action(["/bin/sh", "-c", script], inputs, ["linked", "moved", "copied"])
-    result = await worker.executor.execute(Task("", action, 60, canonicalise=True))
-    assert await worker.files(result) == {"copied": b"TEXT", "linked": b"text", "moved": b"text2"}
-    assert rewritten == ["copied"]
-    again = await worker.shell("cat in in2", inputs)
-    assert await worker.stdout(again) == "texttext2"
+async def test_inputs_that_are_passed_through_are_left_alone(any_worker: Site) -> None:
+    script = "ln in linked || cp -p in linked; mv in2 moved; cp in copied; echo stamp-4 >made"
+    inputs: Inputs = {"in": b"stamp-1", "in2": b"stamp-2"}
+    outputs = ["linked", "moved", "copied", "made"]
+    action = await any_worker.action(["/bin/sh", "-c", script], inputs, outputs)
+    executed = await any_worker.run(action, selection=STAMPS)
+    assert await any_worker.files(executed.result) == {
+        "copied": b"stamp-1",
+        "linked": b"stamp-1",
+        "made": b"0000000\n",
+        "moved": b"stamp-2",
+    }
+    assert [each.path for each in executed.report.rewritten] == ["made"]
+    again = await any_worker.shell("cat in in2", inputs)
+    assert await any_worker.stdout(again) == "stamp-1stamp-2"
 
 
 async def test_a_compiler_gives_what_runs(any_worker: Site) -> None:
