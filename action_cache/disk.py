@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import astuple
 from hashlib import blake2b
 from itertools import islice
 
 import msgspec
 
-from action_cache.results import ActionKey, Kept, Pin, ResultStore, Slot
+from action_cache.results import ActionKey, Kept, Origin, Pin, ResultStore, Slot
 from cas.digest import Digest
 from cas.disk_index import DiskIndex, digest_of, key_of
 from cas.environment import Database, Environment, Read
@@ -24,8 +26,19 @@ class _Entry(msgspec.Struct, frozen=True, array_like=True):
     references: list[bytes]
 
 
+class _Origin(msgspec.Struct, frozen=True, array_like=True):
+    """An Origin, as it is written: what is left out at its end is not known."""
+
+    program: str = ""
+    target: str = ""
+    mnemonic: str = ""
+    invocation: str = ""
+    toolchain: str = ""
+    rules: str = ""
+
+
 class _Pin(msgspec.Struct, frozen=True, array_like=True):
-    """A Pin, as it is written."""
+    """A Pin, as it is written. Fields that came later have defaults, so that old records open."""
 
     instance: str
     entry: _Entry
@@ -35,6 +48,7 @@ class _Pin(msgspec.Struct, frozen=True, array_like=True):
     agreements: int
     conflicts: int
     losses: int
+    origin: _Origin = _Origin()
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -70,6 +84,7 @@ class DiskResults(ResultStore):
                 self._put(write, packed, after.entry)
             if after.pin != before.pin:
                 self._put_pin(write, key, after.pin)
+                self._mark(write, packed, before.pin, after.pin)
             return after
 
         return await self._environment.write(change)
@@ -78,14 +93,18 @@ class DiskResults(ResultStore):
         with self._environment.read() as read:
             return self._pin(read, _packed(key))
 
-    async def pins(self) -> AsyncIterator[tuple[ActionKey, Pin]]:
-        after = b""
+    async def pins(self, instance: str | None = None) -> AsyncIterator[tuple[ActionKey, Pin]]:
+        prefix = b"" if instance is None else _packed_instance(instance)
+        after = prefix
         while batch := self._pins_after(after):
             for packed, kept in batch:
+                if not packed.startswith(prefix):
+                    return
                 stored = _decode_pin(kept)
                 action = digest_of(packed[INSTANCE_BYTES:])
                 yield ActionKey(stored.instance, action), _pin_from(stored)
             after = batch[-1][0] + b"\0"
+            await asyncio.sleep(0)  # nobody else is held up, however many pins there are
 
     def count_pins(self) -> int:
         with self._environment.read() as read:
@@ -129,8 +148,19 @@ class DiskResults(ResultStore):
             agreements=pin.agreements,
             conflicts=pin.conflicts,
             losses=pin.losses,
+            origin=_Origin(*astuple(pin.origin)),
         )
         write.put(_packed(key), _encode(stored), db=self._pins)
+
+    def _mark(self, write: Read, packed: bytes, before: Pin | None, after: Pin | None) -> None:
+        """Have what an irreproducible pin refers to evicted last, and no longer what it did."""
+        old, new = _irreproducible(before), _irreproducible(after)
+        for digest in old - new:
+            self._index.unmark(write, key_of(digest), packed)
+        # All of them at each conflict: a pin of an older store has conflicts, and no marks yet.
+        again = before is None or after is None or before.conflicts != after.conflicts
+        for digest in new if again else new - old:
+            self._index.mark(write, key_of(digest), packed)
 
     def _drop(self, write: Read, packed: bytes) -> None:
         found = write.get(packed, db=self._results)
@@ -151,8 +181,16 @@ class DiskResults(ResultStore):
 
 def _packed(key: ActionKey) -> bytes:
     """Return a key of fixed order: instance (16 bytes of its BLAKE2b), then the blob's key."""
-    hashed = blake2b(key.instance.encode(), digest_size=INSTANCE_BYTES).digest()
-    return hashed + key_of(key.action)
+    return _packed_instance(key.instance) + key_of(key.action)
+
+
+def _packed_instance(name: str) -> bytes:
+    return blake2b(name.encode(), digest_size=INSTANCE_BYTES).digest()
+
+
+def _irreproducible(pin: Pin | None) -> frozenset[Digest]:
+    """Return what only this pin's blobs hold: another run was seen to give something else."""
+    return pin.kept.references if pin is not None and pin.conflicts else frozenset()
 
 
 def _entry_of(kept: Kept) -> _Entry:
@@ -172,4 +210,5 @@ def _pin_from(stored: _Pin) -> Pin:
         agreements=stored.agreements,
         conflicts=stored.conflicts,
         losses=stored.losses,
+        origin=Origin(*msgspec.structs.astuple(stored.origin)),
     )

@@ -35,12 +35,32 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a result comes from; each is "" where it is not known.
+
+    program: what the action runs, without its folder. target, mnemonic, invocation: what the client
+    said of the action. toolchain: digest of the tools that the action saw. rules: those by which
+    its outputs were brought into canonical form.
+    """
+
+    program: str = ""
+    target: str = ""
+    mnemonic: str = ""
+    invocation: str = ""
+    toolchain: str = ""
+    rules: str = ""
+
+
+UNKNOWN = Origin()
+
+
+@dataclass(frozen=True, slots=True)
 class Pin:
     """The first result of an action.
 
     first_seen, last_seen: seconds since 1970. revision: 1, and one more each time another result
     took its place. agreements, conflicts: later results that were the same, or not.
-    losses: revisions that came because the blobs of the one before were gone.
+    losses: revisions that came because the blobs of the one before were gone. origin: of `kept`.
     """
 
     kept: Kept
@@ -50,6 +70,7 @@ class Pin:
     agreements: int = 0
     conflicts: int = 0
     losses: int = 0
+    origin: Origin = UNKNOWN
 
     def agreed(self, now: float) -> Self:
         return replace(self, agreements=self.agreements + 1, last_seen=now)
@@ -73,7 +94,8 @@ class Slot:
 class ResultStore(ABC):
     """Results and pins by action.
 
-    An entry goes when a blob that it refers to goes; a pin stays.
+    An entry goes when a blob that it refers to goes; a pin stays. Blobs of a pin that a later
+    result differed from are known to be irreproducible: a store keeps them longer than others.
     """
 
     @abstractmethod
@@ -92,5 +114,8 @@ class ResultStore(ABC):
         """Return the pin of `key`."""
 
     @abstractmethod
-    def pins(self) -> AsyncIterator[tuple[ActionKey, Pin]]:
-        """Yield every pin, in no order."""
+    def pins(self, instance: str | None = None) -> AsyncIterator[tuple[ActionKey, Pin]]:
+        """Yield every pin of `instance`, of all instances where it is None, in no order.
+
+        What comes and goes meanwhile may be left out; nothing is yielded twice.
+        """

@@ -32,6 +32,13 @@ _TOTALS_KEY = b"totals"
 Dropped = Callable[[Read, bytes], None]
 
 
+class Due(NamedTuple):
+    """Blobs whose lease has ended, by key: those that go, and those that are put off."""
+
+    going: list[bytes]
+    put_off: list[bytes]
+
+
 class Record(NamedTuple):
     """until: when the lease ends, in seconds since 1970. kind: INLINE or FILE."""
 
@@ -56,6 +63,10 @@ def digest_of(key: bytes) -> Digest:
     return Digest(b2a_hex(key[1:-8]).decode(), int.from_bytes(key[-8:], "big"), _FUNCTIONS[key[0]])
 
 
+def size_of(key: bytes) -> int:
+    return int.from_bytes(key[-8:], "big")
+
+
 class DiskIndex:
     """The databases of a store's blobs, in `environment`."""
 
@@ -64,6 +75,8 @@ class DiskIndex:
         self._data: Database = environment.database("data")
         self._sums: Database = environment.database("sums")
         self._due: Database = environment.database("due")
+        self._due_last: Database = environment.database("due_last")
+        self._marks: Database = environment.database("marks", duplicates=True)
         self._totals: Database = environment.database("totals")
         self._on_drop: list[Dropped] = []
 
@@ -143,7 +156,7 @@ class DiskIndex:
         if record is None:
             return False
         if record.until < until:
-            write.delete(_DUE.pack(record.until) + key, db=self._due)
+            self._undue(write, _DUE.pack(record.until) + key)
             write.put(_DUE.pack(until) + key, b"", db=self._due)
             write.put(key, _RECORD.pack(until, record.kind), db=self._blobs)
         return True
@@ -155,22 +168,75 @@ class DiskIndex:
             return False
         write.delete(key, db=self._blobs)
         write.delete(key, db=self._data if record.kind == INLINE else self._sums)
-        write.delete(_DUE.pack(record.until) + key, db=self._due)
+        self._undue(write, _DUE.pack(record.until) + key)
         self._count(write, [key], -1)
         for dropped in self._on_drop:
             dropped(write, key)
         return True
 
-    def due(self, read: Read, now: int) -> Iterator[bytes]:
+    def mark(self, write: Read, key: bytes, by: bytes) -> None:
+        """Have a blob go last, there or not, until it is unmarked. by: who wants that."""
+        write.put(key, by, db=self._marks)
+
+    def unmark(self, write: Read, key: bytes, by: bytes) -> None:
+        """Take back what `mark` did for the same `by`; others' marks stay."""
+        write.delete(key, by, db=self._marks)
+        record = self.get(write, key)
+        if record is None or write.get(key, db=self._marks) is not None:
+            return
+        due = _DUE.pack(record.until) + key
+        if write.delete(due, db=self._due_last):
+            write.put(due, b"", db=self._due)
+
+    def due(self, read: Read, now: int, *, max_bytes: int, most: int) -> Due:
+        """Choose what goes next of what is not leased, the earliest first, marked blobs last.
+
+        max_bytes: no more is chosen once there are so many. most: bound on both lists together.
+        Hand what is put off to `put_off`, and ask again: none is looked at twice then.
+        """
+        chosen = Due([], [])
+        size = 0
+        for key in self._ended(read, self._due, now):
+            if size >= max_bytes or len(chosen.going) + len(chosen.put_off) == most:
+                return chosen
+            if read.get(key, db=self._marks) is not None:
+                chosen.put_off.append(key)
+            else:
+                chosen.going.append(key)
+                size += size_of(key)
+        if chosen.put_off:  # what is put off now may have been due before what was put off earlier
+            return chosen
+        for key in self._ended(read, self._due_last, now):
+            if size >= max_bytes or len(chosen.going) == most:
+                break
+            if self.get(read, key) is not None:  # else a version that knows no marks dropped it
+                chosen.going.append(key)
+                size += size_of(key)
+        return chosen
+
+    def put_off(self, write: Read, keys: Iterable[bytes]) -> None:
+        """Have marked blobs that are due wait until nothing else is."""
+        for key in keys:
+            record = self.get(write, key)
+            assert record is not None
+            due = _DUE.pack(record.until) + key
+            write.delete(due, db=self._due)
+            write.put(due, b"", db=self._due_last)
+
+    def _ended(self, read: Read, queue: Database, now: int) -> Iterator[bytes]:
         """Yield the keys of blobs whose lease has ended, the earliest first."""
-        with read.cursor(db=self._due) as cursor:
+        with read.cursor(db=queue) as cursor:
             for found in cursor.iternext(keys=True, values=False):
                 if _DUE.unpack_from(found)[0] >= now:
                     return
                 yield found[_DUE.size :]
 
+    def _undue(self, write: Read, due: bytes) -> None:
+        if not write.delete(due, db=self._due):
+            write.delete(due, db=self._due_last)
+
     def _count(self, write: Read, keys: Iterable[bytes], sign: int) -> None:
-        sizes = [int.from_bytes(key[-8:], "big") for key in keys]
+        sizes = [size_of(key) for key in keys]
         totals = self.totals(write)
         counted = _TOTALS.pack(totals.blobs + sign * len(sizes), totals.bytes + sign * sum(sizes))
         write.put(_TOTALS_KEY, counted, db=self._totals)

@@ -11,9 +11,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cas.digest import Digest
 from cas.disk_files import blob_path
-from cas.disk_index import DiskIndex, Totals, digest_of, key_of
+from cas.disk_index import DiskIndex, Totals, digest_of, size_of
 from cas.environment import Environment, Read
 from cas.store import BlobTooLarge, StoreFull
 
@@ -107,11 +106,14 @@ class Room:
     async def evict(self, target_bytes: int) -> Evicted:
         """Drop unleased blobs, those first whose lease ended first, until `target_bytes` are left.
 
-        Returns what went. Results that refer to it are dropped in the same transaction.
+        Marked ones go when nothing else is left that may. Returns what went. Results that refer to
+        it are dropped in the same transaction.
         """
         gone = Evicted()
         async with self._evicting:
-            while (batch := await self._evict_some(target_bytes)).blobs:
+            looked_at = True
+            while looked_at:
+                batch, looked_at = await self._evict_some(target_bytes)
                 gone.blobs += batch.blobs
                 gone.bytes += batch.bytes
             make_ballast(self._ballast)
@@ -121,7 +123,7 @@ class Room:
             log.info("evicted %d blobs of %d bytes in all", gone.blobs, gone.bytes)
         return gone
 
-    async def _evict_some(self, target_bytes: int) -> Evicted:
+    async def _evict_some(self, target_bytes: int) -> tuple[Evicted, bool]:
         """Drop one batch; where the disk is full, a smaller one in the place of the ballast."""
         try:
             return await self._environment.write(
@@ -134,20 +136,18 @@ class Room:
                 lambda write: self._evict_batch(write, target_bytes, FULL_BATCH)
             )
 
-    def _evict_batch(self, write: Read, target_bytes: int, most: int) -> Evicted:
+    def _evict_batch(self, write: Read, target_bytes: int, most: int) -> tuple[Evicted, bool]:
+        """Return what went, and whether any blob was looked at: if not, there is no more to do."""
         excess = self._index.totals(write).bytes - target_bytes
-        chosen: list[Digest] = []
-        freed = 0
-        for key in self._index.due(write, int(self._clock())):
-            if freed >= excess or len(chosen) == most:
-                break
-            chosen.append(digest_of(key))
-            freed += chosen[-1].size
-        for digest in chosen:
-            self._index.drop(write, key_of(digest))
+        now = int(self._clock())
+        due = self._index.due(write, now, max_bytes=excess, most=most)
+        self._index.put_off(write, due.put_off)
+        for key in due.going:
+            self._index.drop(write, key)
             with suppress(FileNotFoundError):
-                os.unlink(blob_path(self._folder, digest))  # noqa: PTH108 - half the time of Path
-        return Evicted(len(chosen), freed)
+                os.unlink(blob_path(self._folder, digest_of(key)))  # noqa: PTH108 - half the time of Path
+        gone = Evicted(len(due.going), sum(map(size_of, due.going)))
+        return gone, bool(due.going or due.put_off)
 
     async def keep(self, *, every_seconds: float = 5) -> None:
         """Evict down to the low-water mark whenever the high one is passed, for ever."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable
+
+import grpc.aio
+
 from cas.digest import Digest
 from cas.wire import TO_WIRE, digest_to
-from protos import admin_pb2 as admin
+from protos import admin_pb2 as admin, remote_execution_pb2 as reapi
 from protos.admin_pb2_grpc import AdminStub
-from re_client.connection import Connection
+from re_client.connection import Connection, told_apart
+from re_client.ending import Ending
 
 
 class Admin:
@@ -32,3 +38,73 @@ class Admin:
             digest_function=TO_WIRE[action.function],
         )
         return await self._connection.call(self._stub.GetPin, request)
+
+    async def pins(
+        self, filter: admin.PinFilter, *, brief: bool = False
+    ) -> AsyncGenerator[admin.Pin, None]:
+        """Yield the pins that pass `filter`, in no order. brief: without their results.
+
+        Raises ConnectionError where the stream breaks off: what came before it came once.
+        """
+        request = admin.ListPinsRequest(filter=filter, brief=brief)
+        call = self._stub.ListPins(request, metadata=self._connection.metadata)
+        try:
+            while isinstance(pin := await _read(call), admin.Pin):
+                yield pin
+        except grpc.aio.AioRpcError as error:
+            raise self._connection.fact(error) from None
+        finally:
+            call.cancel()
+
+    async def replace_pin(
+        self, instance_name: str, action: Digest, result: reapi.ActionResult | None
+    ) -> admin.Pin:
+        """Make `result` the action's pin, that of a new run where it is None; return the pin.
+
+        Raises NotServed if there is no pin, MissingInputs if blobs of `result` are not there,
+        Unserved if the run is no success.
+        """
+        request = admin.ReplacePinRequest(
+            instance_name=instance_name,
+            action_digest=digest_to(action),
+            digest_function=TO_WIRE[action.function],
+            result=result,
+        )
+        return await self._connection.call(self._stub.ReplacePin, request)
+
+    async def drop_pins(self, filter: admin.PinFilter, *, every: bool, dry_run: bool) -> int:
+        """Forget the pins that pass `filter`, and the cached results; return how many pins.
+
+        every: a filter that names at most an instance is meant so; else it is refused.
+        dry_run: count, and change nothing.
+        """
+        request = admin.DropPinsRequest(filter=filter, every=every, dry_run=dry_run)
+        return (await self._connection.call(self._stub.DropPins, request)).dropped
+
+    async def import_pins(self, pins: AsyncIterable[admin.Pin]) -> admin.ImportPinsResponse:
+        """Hand over pins of another server; say how many were taken, and how many not.
+
+        Raises Refused for one that is none; what `pins` raises; ConnectionError where the stream
+        breaks off. What was taken by then is; to begin again does no harm.
+        """
+        call = self._stub.ImportPins(metadata=self._connection.metadata)
+        ending = Ending(call)
+        try:
+            async for pin in pins:
+                await call.write(pin)
+            await call.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the server has ended the call: its answer says why
+        except BaseException:
+            call.cancel()
+            raise
+        try:
+            with told_apart():
+                return await call
+        except grpc.aio.AioRpcError as error:
+            raise self._connection.fact(ending.error or error) from None
+
+
+async def _read(call: grpc.aio.UnaryStreamCall[admin.ListPinsRequest, admin.Pin]) -> object:
+    with told_apart():
+        return await call.read()

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from action_cache.disk import INSTANCE_BYTES, PINS_AT_ONCE
 from action_cache.mode import Mode
-from action_cache.results import ActionKey, Kept, Slot
+from action_cache.results import UNKNOWN, ActionKey, Kept, Origin, Slot
 from cas.digest import Digest, DigestFunction
 from cas.disk_index import key_of
 from cas.environment import Read
@@ -29,7 +30,8 @@ def here(tmp_path: Path) -> Iterator[Stored]:
 async def test_what_is_kept_is_found_after_the_store_was_opened_again(tmp_path: Path) -> None:
     with stored(tmp_path) as here:
         kept = await here.kept(b"1", b"2" * 5000, worker="unusual")
-        pin = replace(pin_of(kept), revision=3, agreements=4, conflicts=5, losses=1)
+        origin = Origin("cc", "//a:b", "CppCompile", "an id", "a digest", "rules 7")
+        pin = replace(pin_of(kept), revision=3, agreements=4, conflicts=5, losses=1, origin=origin)
         await here.set(KEY, kept, pin)
     with stored(tmp_path) as here:
         assert await here.results.find(KEY) == kept
@@ -245,3 +247,142 @@ async def test_a_key_has_the_size_that_is_written_down(here: Stored) -> None:
         cursor = read.cursor(db=here.store.environment.database("results"))
         (packed,) = [key for key, _ in cursor]
     assert len(packed) == INSTANCE_BYTES + 1 + 32 + 8
+
+
+async def test_a_pin_of_a_version_that_knew_no_origins_is_read(tmp_path: Path) -> None:
+    with stored(tmp_path) as here:
+        kept = await here.kept(b"1")
+        pin = replace(pin_of(kept), revision=3, agreements=4, conflicts=5, losses=1)
+        await here.set(KEY, kept, pin)
+        pins = here.store.environment.database("pins")
+
+        def shorten(write: Read) -> None:
+            """Write the record anew without its last field."""
+            packed, record = next(iter(write.cursor(db=pins)))
+            fields = msgspec.msgpack.decode(record)
+            assert len(fields) == 9
+            write.put(packed, msgspec.msgpack.encode(fields[:-1]), db=pins)
+
+        await here.store.environment.write(shorten)
+    with stored(tmp_path) as here:
+        assert await here.results.pin(KEY) == pin
+        assert pin.origin == UNKNOWN
+        after = replace(pin, origin=Origin(program="cc"))
+        await here.set(KEY, kept, after)
+        assert await here.results.pin(KEY) == after
+
+
+async def test_the_pins_of_one_instance_are_listed_without_the_others(here: Stored) -> None:
+    kept = await here.kept(b"1")
+    for number in range(2 * PINS_AT_ONCE):
+        for instance in ("", "a", "a/b"):
+            await here.set(action(number, instance=instance), None, pin_of(kept))
+    for instance in ("", "a", "a/b"):
+        listed = [key async for key, _ in here.results.pins(instance)]
+        assert len(listed) == 2 * PINS_AT_ONCE
+        assert {key.instance for key in listed} == {instance}
+    assert [key async for key, _ in here.results.pins("absent")] == []
+
+
+async def left_over(here: Stored, clock: Clock, target_bytes: int, *kept: Kept) -> list[bool]:
+    """Evict, and tell for each of `kept` whether all of it is there."""
+    clock.now += 2 * HOUR
+    await here.store.room.evict(target_bytes)
+    index = here.store.index
+    with here.store.environment.read() as read:
+        return [all(index.get(read, key_of(each)) for each in one.references) for one in kept]
+
+
+SIZE = 1000
+
+
+def outputs(seed: int) -> tuple[bytes, bytes]:
+    return b"%d" % seed * SIZE, b"%d and more" % seed
+
+
+async def three(here: Stored, clock: Clock) -> list[Kept]:
+    """Pin three actions, an hour apart."""
+    judge = Judge(here.results, clock=clock)
+    made = []
+    for number in range(3):
+        made.append(await here.kept(*outputs(number)))
+        await judge.settle(action(number), made[-1], Mode.PIN)
+        clock.now += HOUR
+    return made
+
+
+async def test_what_is_known_to_be_irreproducible_is_evicted_last(tmp_path: Path) -> None:
+    clock = Clock()
+    with stored(tmp_path, clock=clock) as here:
+        first, second, third = await three(here, clock)
+        other = await here.kept(b"of another run")
+        judge = Judge(here.results, clock=clock)
+        assert (await judge.settle(action(0), other, Mode.PIN)).verdict is Verdict.CONFLICT
+        size = sum(each.size for each in first.references)
+        kept = (first, second, third, other)
+        assert await left_over(here, clock, size, *kept) == [True, False, False, False]
+        assert await here.results.find(action(0)) == first
+        assert await left_over(here, clock, 0, *kept) == [False] * 4
+
+
+@pytest.mark.parametrize("way", ["dropped", "superseded", "replaced by what agrees"])
+async def test_what_is_no_pin_any_more_is_not_held(tmp_path: Path, way: str) -> None:
+    clock = Clock()
+    with stored(tmp_path, clock=clock) as here:
+        first, second, third = await three(here, clock)
+        judge = Judge(here.results, clock=clock)
+        other = await here.kept(b"of another run")
+        await judge.settle(action(0), other, Mode.PIN)
+        match way:
+            case "dropped":
+                await here.set(action(0), None, None)
+            case "superseded":
+                await judge.settle(action(0), other, Mode.PIN, replace=True)
+            case _:
+                await here.set(action(0), first, pin_of(first))
+        size = sum(each.size for each in third.references)
+        left = await left_over(here, clock, size + 20, first, second, third)
+        assert left == [False, False, True]
+
+
+async def test_the_next_revision_of_an_irreproducible_pin_is_held_in_turn(tmp_path: Path) -> None:
+    clock = Clock()
+    with stored(tmp_path, clock=clock) as here:
+        first, _, _ = await three(here, clock)
+        judge = Judge(here.results, clock=clock)
+        await here.drop(first.references)
+        other = await here.kept(b"of another run" * 100)
+        assert (await judge.settle(action(0), other, Mode.PIN)).verdict is Verdict.SUPERSEDED
+        later = await here.kept(b"later" * 100)
+        clock.now += HOUR
+        size = sum(each.size for each in other.references)
+        assert await left_over(here, clock, size, other, later) == [True, False]
+
+
+async def test_a_blob_of_two_irreproducible_pins_is_held_for_either(tmp_path: Path) -> None:
+    clock = Clock()
+    with stored(tmp_path, clock=clock) as here:
+        shared, plain = await here.kept(b"shared" * 100), await here.kept(b"plain" * 100)
+        pin = replace(pin_of(shared), conflicts=1)
+        await here.set(action(0), shared, pin)
+        await here.set(action(1), shared, pin)
+        await here.set(action(0), None, None)
+        assert await left_over(here, clock, 600, shared, plain) == [True, False]
+        await here.set(action(1), None, None)
+        assert marks(here) == 0
+
+
+async def test_a_pin_of_an_older_store_is_marked_at_its_next_conflict(here: Stored) -> None:
+    kept = await here.kept(*outputs(1))
+    await here.set(KEY, kept, replace(pin_of(kept), conflicts=1))
+    database = here.store.environment.database("marks", duplicates=True)
+    await here.store.environment.write(lambda write: write.drop(database, delete=False))
+    other = await here.kept(b"of another run")
+    await Judge(here.results).settle(KEY, other, Mode.PIN)
+    assert marks(here) == len(kept.references)
+
+
+def marks(here: Stored) -> int:
+    database = here.store.environment.database("marks", duplicates=True)
+    with here.store.environment.read() as read:
+        return int(read.stat(database)["entries"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import lmdb
@@ -12,6 +13,7 @@ from blake3 import blake3
 from xxhash import xxh3_64_intdigest
 
 from cas.digest import DigestFunction, Hasher
+from cas.disk_index import key_of
 from tests.cas.disks import LIMITS, Clock, opened
 from tests.cas.stores import MIB, named, noise
 
@@ -32,32 +34,40 @@ def _read_all(folder: Path) -> dict[tuple[str, str], bytes]:
     assert (folder / "format").read_text() == "holdfast store 1\n"
     assert not (folder / "boot").exists()
     with lmdb.open(str(folder / "index"), readonly=True, max_dbs=8) as index:
-        names = {name: index.open_db(name.encode()) for name in ("blobs", "data", "sums", "due")}
+        named_here = ("blobs", "data", "sums", "due", "due_last")
+        names = {name: index.open_db(name.encode()) for name in named_here}
         totals = index.open_db(b"totals")
         with index.begin() as read:
             blobs = dict(read.cursor(db=names["blobs"]))
             data = dict(read.cursor(db=names["data"]))
             sums = dict(read.cursor(db=names["sums"]))
             due = dict(read.cursor(db=names["due"]))
+            due_last = dict(read.cursor(db=names["due_last"]))
             counted = struct.unpack(">QQ", read.get(b"totals", b"", db=totals))
     assert counted == (len(blobs), sum(int.from_bytes(key[-8:], "big") for key in blobs))
-    assert due == {value[:4] + key: b"" for key, value in blobs.items()}
+    assert not due.keys() & due_last.keys()
+    assert due | due_last == {value[:4] + key: b"" for key, value in blobs.items()}
     assert data.keys() == {key for key, value in blobs.items() if value[4] == 0}
     assert sums.keys() == {key for key, value in blobs.items() if value[4] == 1}
-    found: dict[tuple[str, str], bytes] = {}
-    for key in blobs:
-        function, hasher = FUNCTIONS[key[0]]
-        hash, size = key[1:-8].hex(), int.from_bytes(key[-8:], "big")
-        if key in data:
-            checksums, blob = data[key][:8], data[key][8:]
-        else:
-            path = folder / "blobs" / hash[:2] / hash[2:4] / f"{function}-{hash}-{size}"
-            checksums, blob = sums[key], path.read_bytes()
-            assert path.stat().st_mode & 0o222 == 0
-        assert checksums == b"".join(_sum(blob[at : at + MIB]) for at in range(0, size, MIB))
-        assert (hasher(blob).hexdigest(), len(blob)) == (hash, size)
-        found[function, hash] = blob
-    return found
+    return {_named(key): _read(folder, key, data.get(key), sums.get(key)) for key in blobs}
+
+
+def _named(key: bytes) -> tuple[str, str]:
+    return FUNCTIONS[key[0]][0], key[1:-8].hex()
+
+
+def _read(folder: Path, key: bytes, inline: bytes | None, sums: bytes | None) -> bytes:
+    (function, hash), hasher = _named(key), FUNCTIONS[key[0]][1]
+    size = int.from_bytes(key[-8:], "big")
+    if inline is not None:
+        checksums, blob = inline[:8], inline[8:]
+    else:
+        path = folder / "blobs" / hash[:2] / hash[2:4] / f"{function}-{hash}-{size}"
+        checksums, blob = sums or b"", path.read_bytes()
+        assert path.stat().st_mode & 0o222 == 0
+    assert checksums == b"".join(_sum(blob[at : at + MIB]) for at in range(0, size, MIB))
+    assert (hasher(blob).hexdigest(), len(blob)) == (hash, size)
+    return blob
 
 
 async def test_a_reader_written_from_the_document_finds_every_blob(tmp_path: Path) -> None:
@@ -85,3 +95,22 @@ async def test_the_document_holds_after_evictions_too(tmp_path: Path) -> None:
         gone = await store.room.evict(1000)
     assert len(_read_all(tmp_path)) == 50 - gone.blobs
     assert gone.blobs > 10
+
+
+async def test_the_document_holds_where_blobs_are_marked(tmp_path: Path) -> None:
+    clock = Clock()
+    with opened(tmp_path, LIMITS, clock=clock) as store:
+        for seed in range(50):
+            data = noise(50 + seed, seed)
+            await store.blobs.write_all(data, named(data))
+            if seed % 2:
+                key = key_of(named(data))
+                await store.environment.write(partial(store.index.mark, key=key, by=b"a pin"))
+            clock.now += 600
+        gone = await store.room.evict(3000)
+        await store.blobs.find_missing([named(noise(51, 1))])
+    left = _read_all(tmp_path)
+    assert len(left) == 50 - gone.blobs
+    assert {named(noise(51 + at, 1 + at)).hash for at in range(0, 40, 2)} <= {
+        hash for _, hash in left
+    }
