@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from action_cache.mode import Mode
-from action_cache.results import ActionKey, Kept, ResultStore, Slot
+from action_cache.results import UNKNOWN, ActionKey, Kept, Origin, ResultStore, Slot
 from determinism.policy import Decision, Verdict, decide
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,13 @@ class Judge:
         self.settled: Counter[Verdict] = Counter()
 
     async def settle(
-        self, key: ActionKey, new: Kept, mode: Mode, *, replace: bool = False
+        self,
+        key: ActionKey,
+        new: Kept,
+        mode: Mode,
+        *,
+        replace: bool = False,
+        origin: Origin = UNKNOWN,
     ) -> Decision:
         """Keep `new`, or what it is to give way to; atomic among all that settle `key`."""
         decision: Decision | None = None
@@ -42,6 +48,7 @@ class Judge:
                 replace=replace,
                 function=key.action.function,
                 now=self._clock(),
+                origin=origin,
             )
             return decision.slot
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace as replaced
 from enum import StrEnum
 
 from action_cache.mode import Mode
-from action_cache.results import Kept, Pin, Slot
+from action_cache.results import UNKNOWN, Kept, Origin, Pin, Slot
 from cas.digest import DigestFunction
 from determinism.outcome import Difference, outcome_of
 
@@ -39,18 +39,25 @@ class Decision:
 
 
 def decide(
-    slot: Slot, new: Kept, *, mode: Mode, replace: bool, function: DigestFunction, now: float
+    slot: Slot,
+    new: Kept,
+    *,
+    mode: Mode,
+    replace: bool,
+    function: DigestFunction,
+    now: float,
+    origin: Origin = UNKNOWN,
 ) -> Decision:
     """Settle what `new`, a successful result, does to `slot`.
 
-    function: that of the action. now: seconds since 1970.
+    function: that of the action. now: seconds since 1970. origin: of `new`.
     Source: the policy in docs/architecture.md.
     """
     if mode is Mode.OFF:
         return Decision(Verdict.UNPINNED, Slot(new, slot.pin, intact=slot.intact), new)
     pin = slot.pin
     if pin is None:
-        made = Pin(new, first_seen=now, last_seen=now)
+        made = Pin(new, first_seen=now, last_seen=now, origin=origin)
         return Decision(Verdict.FIRST, Slot(new, made, intact=True), new)
     first, then = outcome_of(pin.kept.result, function), outcome_of(new.result, function)
     differences = tuple(first.differences(then))
@@ -61,16 +68,22 @@ def decide(
         agreed = pin.agreed(now) if whole else replaced(pin.agreed(now), kept=new)
         return Decision(Verdict.AGREED, Slot(agreed.kept, agreed, intact=True), agreed.kept)
     if replace:
-        return _renewed(Verdict.REPLACED, pin, new, differences, now)
+        return _renewed(Verdict.REPLACED, pin, new, differences, origin=origin, now=now)
     if not slot.intact:
-        return _renewed(Verdict.SUPERSEDED, pin, new, differences, now)
+        return _renewed(Verdict.SUPERSEDED, pin, new, differences, origin=origin, now=now)
     answer = new if mode is Mode.OBSERVE else pin.kept
     after = Slot(answer, pin.contradicted(now), intact=True)
     return Decision(Verdict.CONFLICT, after, answer, differences)
 
 
 def _renewed(
-    verdict: Verdict, pin: Pin, new: Kept, differences: tuple[Difference, ...], now: float
+    verdict: Verdict,
+    pin: Pin,
+    new: Kept,
+    differences: tuple[Difference, ...],
+    *,
+    origin: Origin,
+    now: float,
 ) -> Decision:
     renewed = Pin(
         new,
@@ -80,5 +93,6 @@ def _renewed(
         agreements=pin.agreements,
         conflicts=pin.conflicts + (verdict is Verdict.SUPERSEDED),
         losses=pin.losses + (verdict is Verdict.SUPERSEDED),
+        origin=origin,
     )
     return Decision(verdict, Slot(new, renewed, intact=True), new, differences)
