@@ -1,20 +1,20 @@
 # `make` alone says what there is. Each target is complete from a bare checkout on Debian 12.
 
 PYTHON := .venv/bin/python
-READY := .venv/ready
+READY := .venv/ready .lab/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix protos bench soak coverage
+.PHONY: help setup demo lab test check fix protos bench soak coverage
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-$(READY): pyproject.toml scripts/setup
+$(READY) &: pyproject.toml scripts/setup
 	@scripts/setup
 
-setup: $(READY) ## Install what is needed: Debian packages, and the environment .venv.
+setup: $(READY) ## Install what is needed: Debian packages, and the environment .venv, compilers in .lab.
 
-demo: $(READY) ## Watch Bazel build a real C++ project through Holdfast, twice.
+demo: $(READY) ## Watch Bazel build through Holdfast: a C++ project, twice, and what never is alike.
 	@$(PYTHON) -m scripts.demo
 
 test: $(READY) ## Run the whole test suite.
@@ -34,6 +34,11 @@ fix: $(READY) ## Format, and mend what the linter can.
 
 protos: $(READY) ## Generate protos/*_pb2* from protos/*.proto.
 	$(PYTHON) scripts/generate_protos.py
+
+RUNS ?= 20
+CASES ?= lab/cases
+lab: $(READY) ## Run real tools RUNS=20 times each, the folder CASES=lab/cases; prints the README's table.
+	$(PYTHON) -m lab.run --runs $(RUNS) --cases $(CASES)
 
 bench: $(READY) ## Measure, beside a bare server and other servers; prints the README's table.
 	$(PYTHON) -m benchmarks.run

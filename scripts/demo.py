@@ -1,4 +1,4 @@
-"""Watch Bazel build a real C++ project through Holdfast twice, and one action that is never alike.
+"""Watch Bazel build through Holdfast: a real C++ project, twice, and what is never alike of itself.
 
 Usage: python -m scripts.demo [--keep]      (`make demo` calls it, in the project's environment)
 
@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from scripts.demo_dice import throw_dice
+from scripts.demo_layers import build_on_two_servers
 from scripts.demo_report import Broken, console, say
 from scripts.demo_twice import build_twice
 from tests.bazel.stubs import write_stubs
@@ -61,15 +62,16 @@ def show(folder: Path) -> None:
     if status:
         raise Broken(f"holdfast serve ended with status {status}")
     say("Holdfast stopped", "It was asked to by SIGTERM, and ended with status 0.")
+    build_on_two_servers(folder / "layers", rc)
 
 
 def explain(error: Exception, folder: Path) -> None:
     """Print why the demo ended early, and what was said last."""
-    log = folder / "holdfast" / "holdfast.log"
+    logs = sorted(folder.rglob("holdfast.log"), key=lambda log: log.stat().st_mtime)
     console.print(f"\n[bold red]The demo failed:[/] {escape(str(error))}")
     said = {
         "Bazel": error.said if isinstance(error, Broken) else "",
-        "Holdfast": log.read_text(errors="replace") if log.exists() else "",
+        "Holdfast": logs[-1].read_text(errors="replace") if logs else "",
     }
     for who, text in said.items():
         if lines := text.splitlines()[-LOG_LINES:]:

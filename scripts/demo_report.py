@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -83,4 +83,23 @@ def throws_table(throws: list[Throw]) -> Table:
             f"[green]{shown}[/]" if same else f"[yellow]{shown}[/]",
             "a run on the worker" if throw.build.executed else "the pinned result",
         )
+    return table
+
+
+def layers_table(
+    parts: Sequence[str], actions: Mapping[str, int], off: Mapping[str, int], on: Mapping[str, int]
+) -> Table:
+    """Return, for each part of a work space, how many actions differ between two servers.
+
+    actions: of one build. off, on: those that differ with the determinism layer off, and on.
+    """
+    table = Table(Column("part", no_wrap=True), box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("actions", "others with the layer off", "with it on"):
+        table.add_column(column, justify="right")
+    for part in parts:
+        counts = (actions.get(part, 0), off.get(part, 0), on.get(part, 0))
+        table.add_row(part, *map(str, counts))
+    table.add_section()
+    totals = (sum(each.values()) for each in (actions, off, on))
+    table.add_row("in all", *map(str, totals))
     return table
