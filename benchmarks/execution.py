@@ -15,7 +15,7 @@ from statistics import median
 
 import grpc
 
-from benchmarks import servers
+from benchmarks import sandbox, servers
 from benchmarks.servers import HOLDFAST, Running
 from benchmarks.table import Table
 from cas.digest import Digest
@@ -66,7 +66,8 @@ def run(folder: Path, size: Size) -> list[Table]:
                 *(median(pair[index] for pair in measured) for index in (0, 1)),
                 median(ours / bare for ours, bare in measured),
             ]
-    return [rates, _scheduler_cost(folder / "outside", size)]
+    starts = sandbox.run(folder / "sandbox", size.rounds, size.actions, bare_starts)
+    return [rates, starts, _scheduler_cost(folder / "outside", size)]
 
 
 def _scheduler_cost(folder: Path, size: Size) -> Table:

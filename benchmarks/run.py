@@ -17,7 +17,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import bazel_warm, calls, execution, load, memory, peers, start
+from benchmarks import bazel_warm, calls, canonical, execution, ledger, load, memory, peers, start
 from benchmarks.corpus import MIB
 from benchmarks.servers import BUILD
 from benchmarks.table import Table, write_json
@@ -34,6 +34,8 @@ TOPICS: dict[str, Topic] = {
     "bazel": bazel_warm.run,
     "memory": memory.run,
     "start": start.run,
+    "canonical": canonical.run,
+    "ledger": ledger.run,
 }
 QUICK: dict[str, Topic] = {
     "load": lambda folder: load.run(folder, calls.QUICK, with_peers=False),
@@ -41,6 +43,8 @@ QUICK: dict[str, Topic] = {
     "bazel": lambda folder: bazel_warm.run(folder, rounds=1),
     "memory": lambda folder: memory.run(folder, stream_bytes=4 * MIB, with_peers=False),
     "start": lambda folder: start.run(folder, blobs=QUICK_BLOBS, rounds=1),
+    "canonical": lambda folder: canonical.run(folder, functions=50, size=8 * MIB, rounds=1),
+    "ledger": lambda folder: ledger.run(folder, observations=2000, rounds=1),
 }
 
 

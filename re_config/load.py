@@ -12,6 +12,8 @@ from pathlib import Path
 import msgspec
 
 from cas.wire import RESERVED_SEGMENTS
+from determinism.registry import FORMATS
+from determinism.text_rules import InvalidRule, TextRule
 from re_config import shape
 from re_config.schema import MIB, Config, Disk
 
@@ -100,6 +102,7 @@ def _faults(config: Config) -> Iterator[str]:
     """Yield what the types of single fields cannot say."""
     yield from _server_faults(config)
     yield from _store_faults(config)
+    yield from _instance_faults(config)
     usual, most = config.execution.default_timeout_seconds, config.execution.max_timeout_seconds
     if usual > most:
         yield (
@@ -114,6 +117,28 @@ def _faults(config: Config) -> Iterator[str]:
                     f'`$.instances` has the name "{name}": its segments must not be empty nor one '
                     f"of {', '.join(sorted(RESERVED_SEGMENTS))}"
                 )
+
+
+def _instance_faults(config: Config) -> Iterator[str]:
+    tables = {"default": config.default} | {
+        f"instances.{name}": instance for name, instance in config.instances.items()
+    }
+    known = [format.name for format in FORMATS]
+    for table, instance in tables.items():
+        for name in instance.formats:
+            if name not in known:
+                yield f"`$.{table}.formats` names {name!r}: there are {', '.join(known)}"
+        for rule in instance.text_rules:
+            try:
+                TextRule(
+                    name=rule.name,
+                    pattern=rule.pattern.encode(),
+                    fill=rule.fill.encode(),
+                    outputs=rule.outputs,
+                    mnemonic=rule.mnemonic,
+                ).checked()
+            except InvalidRule as error:
+                yield f"`$.{table}.text_rules`: {error}"
 
 
 def _server_faults(config: Config) -> Iterator[str]:

@@ -93,6 +93,25 @@ class Disk(_Table, frozen=True, tag_field="kind", tag="disk"):
     """What an acknowledged write survives: the server being killed, or (fsync) loss of power."""
 
 
+class TextRule(_Table, frozen=True):
+    """What a pattern matches in text outputs becomes a fill of the same length."""
+
+    name: str
+    """What it is called in records."""
+
+    pattern: str
+    """Regular expression as RE2 has them, matched within a line."""
+
+    fill: str = "0"
+    """What is written in its place, repeated and cut to the length of the match."""
+
+    outputs: str = "*"
+    """Glob over the paths of outputs; `*` matches `/` too."""
+
+    mnemonic: str = ""
+    """Mnemonic of the actions it is for, as Bazel sends it; empty for all."""
+
+
 class Instance(_Table, frozen=True):
     """How one instance name is served."""
 
@@ -102,8 +121,21 @@ class Instance(_Table, frozen=True):
 
     determinism: Mode = Mode.PIN
     """off: nothing is compared. observe: results are compared and counted, the newest is served.
-    pin: outputs are canonicalised and the first result is served. strict: as pin, and a result
-    that differs fails the action. An action's platform property `holdfast-determinism` wins."""
+    pin: the first result is served. strict: as pin, and a result that differs fails the action.
+    An action's platform property `holdfast-determinism` wins."""
+
+    canonicalise: Literal["off", "learned", "all"] = "learned"
+    """Which formats workers bring outputs into canonical form of, whatever the mode. learned: those
+    that are harmless in themselves, and for each program those that its outputs were seen to differ
+    in. all: every one. An action's platform property `holdfast-canonicalise` wins."""
+
+    formats: tuple[str, ...] = ()
+    """Formats that are applied beside those, by the names that `holdfast canonicalise --list`
+    shows."""
+
+    text_rules: tuple[TextRule, ...] = ()
+    """Rewritings of your own for text outputs. They can break what reads the outputs: keep them
+    narrow."""
 
     update_requires_action: bool = True
     """Refuse results that clients upload before the Action and the Command. Turn off for clients
@@ -169,6 +201,109 @@ class NoSandbox(_Table, frozen=True, tag_field="kind", tag="none"):
     """
 
 
+class Prevention(_Table, frozen=True):
+    """What the sandbox keeps the same from run to run and from worker to worker.
+
+    Each switch names what would otherwise get into outputs. Processes, mounts and, unless
+    `worker.sandbox.network` says otherwise, the network are apart in every bubblewrap sandbox.
+    `holdfast worker --explain` says which of these a host can keep.
+    """
+
+    path: bool = True
+    """Show each input root at /b/ and twelve digits that follow from the action's output paths:
+    prevents paths in debug information and names that compilers make from paths. Off: at a path
+    of its own in each run."""
+
+    addresses: bool = True
+    """Load programs at the same addresses in every run: prevents addresses in outputs, and orders
+    that follow from them. Off: addresses are randomised, as the system does."""
+
+    host_name: bool = True
+    """Name the host holdfast: prevents the worker's name in outputs."""
+
+    ipc: bool = True
+    """Give each action message queues, semaphores and shared memory of its own: prevents what
+    other programs on the host have there."""
+
+    users: bool = True
+    """Run actions under one user id, with the same short lists of users and groups: prevents names
+    and numbers of the worker's accounts in archives. Off: the host's lists, and without root the
+    worker's own id."""
+
+    machine: bool = True
+    """Show the same /etc/hosts, /etc/hostname, /etc/machine-id and /etc/timezone everywhere:
+    prevents what these say of the worker."""
+
+    umask: bool = True
+    """Create files with the umask 022: prevents modes that follow from how the worker was started.
+    Off: the worker's own."""
+
+    locale: bool = True
+    """Set LC_ALL=C where the Command sets no variable of the locale: prevents sort orders and
+    messages of another language. Off: the worker's own variables."""
+
+    time_zone: bool = True
+    """Set TZ=UTC where the Command does not set TZ: prevents local times. Off: the worker's own
+    TZ, if it has one."""
+
+    home: bool = True
+    """Give an empty HOME of its own to an action whose Command sets none: prevents settings and
+    caches that tools keep there. Off: no HOME."""
+
+    temporary: bool = True
+    """Give each action an empty /tmp, /var/tmp and /dev/shm: prevents what other actions left
+    there. Off: actions of a worker share them, until it is started again."""
+
+    modified: bool = True
+    """Give all inputs one modification time, 2000-01-01T00:00:00Z: prevents times of inputs in
+    archives. Off: the time at which they were put there; inputs are then copied."""
+
+    order: bool = True
+    """Create inputs in sorted order: prevents orders of directory listings, on file systems that
+    list in the order of creation (worker.working_tree = "tmpfs" is one). Off: any order."""
+
+    epoch: bool = True
+    """Set SOURCE_DATE_EPOCH to epoch_seconds where the Command does not set it: prevents the
+    time of the build in what compilers and packagers write."""
+
+    epoch_seconds: Annotated[int, Meta(ge=0)] = 946_684_800
+    """Seconds since 1970, by default 2000-01-01T00:00:00Z. Zip archives cannot hold a time before
+    1980."""
+
+    hash_seed: bool = True
+    """Set PYTHONHASHSEED=0 where the Command does not set it: prevents orders of Python's sets."""
+
+    archive_dates: bool = True
+    """Set ZERO_AR_DATE=1 where the Command does not set it: prevents times in what LLVM's tools for
+    Mach-O write."""
+
+    processors: Annotated[int, Meta(ge=0)] = 0
+    """Processors that an action may use and counts: the same number on all workers prevents outputs
+    that follow from it. 0: as many as there are."""
+
+    randomness: bool = True
+    """Give programs that seeded_programs and seeded_mnemonics name randomness that follows from the
+    action's output paths: prevents random names in gcc's -flto objects, build ids of the style
+    uuid, and orders of Rust's hash maps. Keys made with it can be foretold, so only compilers and
+    linkers should be named. The platform property `holdfast-seeded-randomness`, `on` or `off`,
+    wins for one action."""
+
+    seeded_programs: tuple[str, ...] = (
+        "cc", "gcc", "gcc-[0-9]*", "*-gcc", "*-gcc-[0-9]*",
+        "c++", "g++", "g++-[0-9]*", "*-g++", "*-g++-[0-9]*",
+        "clang", "clang-[0-9]*", "clang++", "clang++-[0-9]*",
+        "ld", "ld.*", "lld", "gold", "mold", "rustc", "nvcc",
+    )  # fmt: skip
+    """Globs over names of programs, without their folders, that get such randomness, also behind
+    `env` and in a shell's command line. Programs that these start get it too."""
+
+    seeded_mnemonics: tuple[str, ...] = (
+        "CppCompile", "CppLink", "CppModuleCompile", "ObjcCompile", "ObjcLink", "CudaCompile",
+        "CudaDeviceLink", "Rustc", "RustcMetadata",
+    )  # fmt: skip
+    """Globs over the mnemonics of actions that get it, as Bazel sends them."""
+
+
 class Worker(_Table, frozen=True):
     """A worker: the one inside `holdfast serve`, or one that `holdfast worker` starts."""
 
@@ -209,8 +344,23 @@ class Worker(_Table, frozen=True):
     env_path: str = "/usr/local/bin:/usr/bin:/bin"
     """PATH of actions whose Command sets none."""
 
+    working_tree: Literal["disk", "tmpfs"] = "disk"
+    """Where actions run: below path, or in memory below memory_path. On disk, directories are
+    listed in an order of the file system's own; tmpfs lists them as they were made, the same on
+    every worker. There inputs are copied, and what actions write counts as memory."""
+
+    memory_path: str = "/dev/shm"  # noqa: S108 - folders below it are made for this user alone
+    """A folder on tmpfs that programs can be run from. Audits that vary the order of directories
+    use it too, where it is one."""
+
+    toolchain: str = ""
+    """What the tools that actions see are called, to tell workers with different compilers apart.
+    Empty: a digest of the host's release, packages and programs."""
+
     sandbox: Bubblewrap | NoSandbox = field(default_factory=Bubblewrap)
     """What actions run in."""
+
+    prevent: Prevention = field(default_factory=Prevention)
 
 
 class Limits(_Table, frozen=True):
@@ -232,6 +382,49 @@ class Limits(_Table, frozen=True):
     """Largest blob that is read as an Action, Command, Directory or Tree."""
 
 
+class Audit(_Table, frozen=True):
+    """Running actions again under other conditions, to find what their results depend on."""
+
+    sample: Annotated[float, Meta(ge=0, le=1)] = 0.01
+    """Part of the executed actions that is audited when workers have nothing else to do, spread
+    over the programs that they run. 0 for none; `holdfast audit` works even so."""
+
+    runs: Count = 5
+    """Runs for each factor once a difference was seen. Fewer blame wrong ones."""
+
+    max_seconds: Seconds = 600
+    """Actions that took longer are audited only when asked for by `holdfast audit`."""
+
+    max_waiting: Count = 1000
+    """Sampled actions that wait for their audit; what is sampled beyond that is left out."""
+
+
+class Determinism(_Table, frozen=True):
+    """What is done about results that differ, over all instances."""
+
+    arbitrate: bool = True
+    """Run an action again in the background when a result differs from the pinned one, to tell
+    non-determinism from corruption and poisoning."""
+
+    audit: Audit = field(default_factory=Audit)
+
+
+class Ledger(_Table, frozen=True):
+    """What is remembered of every result, to say which actions differ, and why."""
+
+    enabled: bool = True
+    """Keep a ledger. Without it nothing is known of past differences, and no format is learned."""
+
+    path: str = ""
+    """The ledger's file; `ledger.sqlite` in the store's folder where it is empty."""
+
+    max_age_days: Annotated[float, Meta(gt=0, le=3650)] = 90
+    """How long results are remembered; those that differed, four times as long."""
+
+    max_bytes: Annotated[int, Meta(ge=16 * MIB)] = GIB
+    """Largest size of the file. The oldest goes first; a result takes some 500 bytes."""
+
+
 class Config(_Table, frozen=True):
     """The whole file."""
 
@@ -243,5 +436,7 @@ class Config(_Table, frozen=True):
     default: Instance = field(default_factory=Instance)
     """How instance names are served that stand in no table of their own, if none has one."""
     execution: Execution = field(default_factory=Execution)
+    determinism: Determinism = field(default_factory=Determinism)
     worker: Worker = field(default_factory=Worker)
+    ledger: Ledger = field(default_factory=Ledger)
     limits: Limits = field(default_factory=Limits)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from action_cache.cache import ActionCache
 from action_cache.mode import Mode
 from action_cache.references import complete
-from action_cache.results import ActionKey, Kept
+from action_cache.results import ActionKey, Kept, Origin
 from cas.digest import Digest
 from cas.store import BlobNotFound, BlobStore
 from cas.tree import MissingInputs, TreeLimits
@@ -14,10 +16,12 @@ from protos import remote_execution_pb2 as reapi, remote_execution_pb2_grpc
 from re_client.status import NotAllowed, NotServed, Refused
 from re_config.schema import Instance
 from re_server.actions import LoadedAction, load_action
+from re_server.caller import Caller, caller_of
 from re_server.hits import Hit, Hits
 from re_server.inlining import inlined
 from re_server.instances import Instances
 from re_server.rpc import Context
+from re_server.witness import Conflict, Witness
 
 UPLOADER = "uploaded"  # worker name of results whose client names none: metadata is never empty
 REPLACE_HEADER, REPLACE = "holdfast-pin", "replace"
@@ -28,6 +32,7 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
 
     remembered_bytes: blobs up to this size are not looked at again while a hit is remembered.
     max_inline_bytes: bound on what is put into one result. max_message_bytes: on an Action.
+    uploaded: told of each result that was compared, its input root, and what it contradicts.
     """
 
     raw_methods = frozenset({"GetActionResult"})
@@ -44,7 +49,11 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
         max_inline_bytes: int,
         max_message_bytes: int,
         limits: TreeLimits,
+        witness: Witness,
+        uploaded: Callable[[ActionKey, Digest, Conflict | None], object],
     ) -> None:
+        self._witness = witness
+        self._uploaded = uploaded
         self._instances = instances
         self._blobs = blobs
         self._cache = cache
@@ -61,6 +70,7 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
             not known.files or not await self._blobs.find_missing(known.files)
         ):
             self._cache.hits += 1
+            self._witness.hit(known.key)
             return known.answer
         moment = self._hits.moment
         parsed = reapi.GetActionResultRequest.FromString(request)
@@ -68,6 +78,7 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
         kept = await self._cache.get(key)
         if kept is None:
             raise NotServed(f"no result of action {key.action} is in the cache")
+        self._witness.hit(key)
         result = await inlined(
             kept.result,
             parsed,
@@ -101,7 +112,10 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
         kept = await complete(result, key.action.function, self._blobs, self._limits)
         if result.exit_code != 0:
             return result  # a hit is always a success; see docs/decisions
-        return (await self._settled(key, kept, loaded, instance, may_replace)).result
+        caller = caller_of(context)
+        return (
+            await self._settled(key, kept, loaded, instance, caller, replace=may_replace)
+        ).result
 
     async def _settled(
         self,
@@ -109,7 +123,9 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
         kept: Kept,
         loaded: LoadedAction | None,
         instance: Instance,
-        may_replace: bool,  # noqa: FBT001 - private
+        caller: Caller,
+        *,
+        replace: bool,
     ) -> Kept:
         self._hits.forget(key)
         try:
@@ -121,7 +137,23 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
             mode = loaded.mode or instance.determinism
             # What a client made is not failed for a difference: it is answered the pinned result.
             mode = Mode.PIN if mode is Mode.STRICT else mode
-            decision = await self._judge.settle(key, kept, mode, replace=may_replace)
+            origin = Origin(
+                program=loaded.program,
+                target=caller.target,
+                mnemonic=caller.mnemonic,
+                invocation=caller.invocation,
+            )
+            decision = await self._judge.settle(key, kept, mode, replace=replace, origin=origin)
+            conflict = self._witness.uploaded(
+                key,
+                kept,
+                decision,
+                caller=caller,
+                program=loaded.program,
+                mode=mode,
+                input_root=loaded.input_root,
+            )
+            self._uploaded(key, loaded.input_root, conflict)
             return decision.answer
         finally:
             self._hits.forget(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -14,8 +14,15 @@ from cas.tree import InvalidMessage, MissingInputs, TreeLimits, is_empty, load_i
 from cas.wire import digest_from
 from protos import remote_execution_pb2 as reapi
 from re_client.status import Refused
+from scheduler.platform import OWN
+from worker.program import program_of
+from worker.seeded import PROPERTY as SEEDED_PROPERTY
 
 MODE_PROPERTY = "holdfast-determinism"  # of a platform: chooses the mode for one action
+EXTENT_PROPERTY = "holdfast-canonicalise"  # likewise: which formats outputs are rewritten of
+Extent = Literal["off", "learned", "all"]
+KNOWN = (MODE_PROPERTY, EXTENT_PROPERTY, SEEDED_PROPERTY)  # of those that start with OWN
+_EXTENTS: dict[str, Extent] = {"off": "off", "learned": "learned", "all": "all"}
 
 Known = TypeVar("Known", bound=Message)
 
@@ -24,15 +31,17 @@ Known = TypeVar("Known", bound=Message)
 class LoadedAction:
     """An Action and its Command.
 
-    platform: pairs of name and value. mode: what the platform asks for, None where it says
-    nothing. input_root: None where the Action has none, as of Buck2's permission check.
-    named: the digests of the Command and of the input root.
+    platform: pairs of name and value. mode, extent: what the platform asks for, None where it says
+    nothing. program: what it runs, without its folder. input_root: None where the Action has none,
+    as of Buck2's permission check. named: the digests of the Command and of the input root.
     """
 
     action: reapi.Action
     command: reapi.Command
     platform: tuple[tuple[str, str], ...]
     mode: Mode | None
+    extent: Extent | None
+    program: str
     input_root: Digest | None
     named: tuple[Digest, ...]
 
@@ -51,11 +60,23 @@ async def load_action(blobs: BlobStore, digest: Digest, *, max_bytes: int) -> Lo
     command = await _message(blobs, command_digest, reapi.Command, max_bytes)
     source = action.platform if action.HasField("platform") else command.platform
     platform = tuple((each.name, each.value) for each in source.properties)
+    for name, _ in platform:
+        if name.startswith(OWN) and name not in KNOWN:
+            raise Refused(f"platform property {name!r} is not known: there are {', '.join(KNOWN)}")
     input_root = None
     if action.HasField("input_root_digest"):
         input_root = _named(action.input_root_digest, digest, "input_root_digest")
     named = (command_digest, *([input_root] if input_root else []))
-    return LoadedAction(action, command, platform, _mode(platform), input_root, named)
+    return LoadedAction(
+        action,
+        command,
+        platform,
+        _mode(platform),
+        _extent(platform),
+        program_of(command.arguments),
+        input_root,
+        named,
+    )
 
 
 async def missing_inputs(
@@ -102,13 +123,21 @@ async def _message(blobs: BlobStore, digest: Digest, kind: type[Known], max_byte
 
 
 def _mode(platform: tuple[tuple[str, str], ...]) -> Mode | None:
-    asked = [value for name, value in platform if name == MODE_PROPERTY]
+    asked = _asked(platform, MODE_PROPERTY, [mode.value for mode in Mode])
+    return Mode(asked) if asked else None
+
+
+def _extent(platform: tuple[tuple[str, str], ...]) -> Extent | None:
+    return _EXTENTS.get(_asked(platform, EXTENT_PROPERTY, list(_EXTENTS)))
+
+
+def _asked(platform: tuple[tuple[str, str], ...], property: str, allowed: list[str]) -> str:
+    """Return what a property of the platform says, "" where it is not there; raise Refused."""
+    asked = [value for name, value in platform if name == property]
     if not asked:
-        return None
-    try:
-        return Mode(asked[-1])
-    except ValueError:
-        allowed = ", ".join(Mode)
+        return ""
+    if asked[-1] not in allowed:
         raise Refused(
-            f"platform property {MODE_PROPERTY}={asked[-1]!r}: must be one of {allowed}"
-        ) from None
+            f"platform property {property}={asked[-1]!r}: must be one of {', '.join(allowed)}"
+        )
+    return asked[-1]

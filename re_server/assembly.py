@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 
@@ -16,20 +17,31 @@ from cas.disk_room import LEASE_STEP
 from cas.names import Presence
 from cas.tree import TreeLimits
 from determinism.judge import Judge
+from determinism.ledger.store import Ledger
 from re_config.bounds import tree_limits
 from re_config.schema import Config, Execution
 from re_server.action_cache_service import ActionCacheService
 from re_server.admin_service import AdminService
+from re_server.afterwards import Afterwards
+from re_server.auditing import Auditor
+from re_server.audits import Audits
+from re_server.background import background
 from re_server.bytestream_service import ByteStreamService
 from re_server.capabilities_service import CapabilitiesService
 from re_server.cas_service import CasService
+from re_server.consumption import Consumption
+from re_server.determinism_metrics import DeterminismCollector
 from re_server.execution_service import ExecutionService
 from re_server.hits import Hits
+from re_server.inquiry import Inquiry
 from re_server.instances import Instances
 from re_server.metrics import CallMetrics, ExecutionMetrics, StateCollector
+from re_server.nondeterminism import Nondeterminism
 from re_server.open_writes import OpenWrites
 from re_server.operations_service import OperationsService
+from re_server.reruns import Reruns
 from re_server.settlement import Settlement
+from re_server.witness import Witness
 from re_server.workers_service import WorkersService
 from scheduler.dispatch import Dispatcher
 from scheduler.limits import Limits as SchedulerLimits
@@ -75,49 +87,45 @@ class Shared:
     cache: ActionCache
     presence: Presence
     hits: Hits
+    witness: Witness
+    afterwards: Afterwards
 
 
 @asynccontextmanager
 async def assembled(
-    config: Config, store: OpenStore, registry: CollectorRegistry
+    config: Config, store: OpenStore, ledger: Ledger | None, registry: CollectorRegistry
 ) -> AsyncIterator[Parts]:
-    """Put a server together over an open store; its scheduler runs during the block."""
-    instances = Instances(config.instances, config.default)
-    limits = tree_limits(config.limits)
-    results = DiskResults(store.environment, store.index)
-    cache = ActionCache(results, store.blobs)
-    memories = _memories(config, store)
-    shared = Shared(instances, limits, results, Judge(results), cache, *memories)
+    """Put a server together over an open store; its scheduler runs during the block.
+
+    ledger: None where none is kept.
+    """
+    shared = _shared(config, store, ledger)
     writes = OpenWrites(store.blobs, max_open=config.server.max_open_writes)
     executions = ExecutionMetrics(registry)
-    drained = asyncio.Event()
     dispatcher = _dispatcher(config, store, shared, executions)
+    reruns = _reruns(config, store, shared, dispatcher)
+    _look_into(config, store, shared, reruns)
     registry.register(
         StateCollector(
             store=store,
-            cache=cache,
+            cache=shared.cache,
             judge=shared.judge,
-            count_pins=results.count_pins,
+            count_pins=shared.results.count_pins,
             writes=writes,
             dispatcher=dispatcher,
             label=executions.label,
         )
     )
+    registry.register(DeterminismCollector(shared.witness, shared.afterwards.rulings))
+    drained = asyncio.Event()
     parts = Parts(
         capabilities=CapabilitiesService(
-            instances, config.server.max_batch_bytes, executes=dispatcher is not None
+            shared.instances, config.server.max_batch_bytes, executes=dispatcher is not None
         ),
         cas=_cas_service(config, store, shared),
-        byte_stream=ByteStreamService(instances, store.blobs, writes),
+        byte_stream=ByteStreamService(shared.instances, store.blobs, writes),
         action_cache=_action_cache_service(config, store, shared),
-        admin=AdminService(
-            instances,
-            blobs=store.blobs,
-            room=store.room,
-            results=results,
-            judge=shared.judge,
-            dispatcher=dispatcher,
-        ),
+        admin=_admin_service(store, shared, dispatcher, reruns),
         executing=_execution_services(config, store, shared, dispatcher, drained),
         dispatcher=dispatcher,
         calls=CallMetrics(registry),
@@ -126,10 +134,71 @@ async def assembled(
     )
     async with writes.closing():
         if dispatcher is None:
-            yield parts
-        else:
-            async with dispatcher.running():
+            async with background(*shared.afterwards.loops()):
                 yield parts
+        else:
+            async with dispatcher.running(), background(*shared.afterwards.loops()):
+                yield parts
+
+
+def _shared(config: Config, store: OpenStore, ledger: Ledger | None) -> Shared:
+    results = DiskResults(store.environment, store.index)
+    return Shared(
+        Instances(config.instances, config.default),
+        tree_limits(config.limits),
+        results,
+        Judge(results),
+        ActionCache(results, store.blobs),
+        *_memories(config, store),
+        Witness(ledger),
+        Afterwards(),
+    )
+
+
+def _admin_service(
+    store: OpenStore, shared: Shared, dispatcher: Dispatcher | None, reruns: Reruns | None
+) -> AdminService:
+    ledger, auditor = shared.witness.ledger, shared.afterwards.auditor
+    return AdminService(
+        shared.instances,
+        blobs=store.blobs,
+        room=store.room,
+        results=shared.results,
+        judge=shared.judge,
+        dispatcher=dispatcher,
+        hits=shared.hits,
+        limits=shared.limits,
+        rerun=partial(reruns.run, priority=0) if reruns else None,
+        nondeterminism=Nondeterminism(ledger, shared.results),
+        audits=Audits(shared.instances, ledger, auditor) if auditor else None,
+    )
+
+
+def _reruns(
+    config: Config, store: OpenStore, shared: Shared, dispatcher: Dispatcher | None
+) -> Reruns | None:
+    if dispatcher is None:
+        return None
+    return Reruns(
+        dispatcher,
+        store.blobs,
+        shared.instances,
+        config.execution,
+        shared.witness.formats_for,
+        config.limits.message_blob_bytes,
+    )
+
+
+def _look_into(config: Config, store: OpenStore, shared: Shared, reruns: Reruns | None) -> None:
+    """Have settled results looked into in the background."""
+    settings, witness, blobs = config.determinism, shared.witness, store.blobs
+    arbiter = reruns if settings.arbitrate else None
+    shared.afterwards.inquiry = Inquiry(witness, blobs, shared.limits, arbiter)
+    if witness.ledger is not None:
+        shared.afterwards.consumption = Consumption(witness.ledger, blobs, shared.limits)
+    if reruns is not None:
+        audit = settings.audit
+        shared.afterwards.auditor = Auditor(reruns, witness, blobs, shared.limits, audit)
 
 
 def _memories(config: Config, store: OpenStore) -> tuple[Presence, Hits]:
@@ -163,6 +232,8 @@ def _action_cache_service(config: Config, store: OpenStore, shared: Shared) -> A
         max_inline_bytes=config.server.max_inline_bytes,
         max_message_bytes=config.limits.message_blob_bytes,
         limits=shared.limits,
+        witness=shared.witness,
+        uploaded=shared.afterwards.uploaded,
     )
 
 
@@ -172,7 +243,13 @@ def _dispatcher(
     if not config.execution.enabled:
         return None
     settlement = Settlement(
-        store.blobs, shared.judge, shared.hits, shared.limits, counted=executions.counted
+        store.blobs,
+        shared.judge,
+        shared.hits,
+        shared.limits,
+        shared.witness,
+        counted=executions.counted,
+        settled=shared.afterwards.executed,
     )
     return Dispatcher(
         settle=settlement.settle,
@@ -200,6 +277,7 @@ def _execution_services(
             max_message_bytes=config.limits.message_blob_bytes,
             max_inline_bytes=config.server.max_inline_bytes,
             limits=shared.limits,
+            witness=shared.witness,
         ),
         OperationsService(dispatcher),
         WorkersService(dispatcher, drained),

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from cas.store import BlobStore
-from determinism.canonical import canonicalise_file
 from re_config.schema import Config
 from scheduler.dispatch import Dispatcher
 from worker.assembly import assembled, offer_of
@@ -21,7 +20,7 @@ async def embedded_worker(
     """Run a worker beside the block, on the server's own store; raise SandboxUnusable."""
     offer = offer_of(config.worker)
     async with (
-        assembled(config.worker, config.limits, blobs, canonicalise_file) as executor,
+        assembled(config.worker, config.limits, blobs) as executor,
         dispatcher.attach(offer) as attached,
         asyncio.TaskGroup() as tasks,
     ):

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from google.longrunning import operations_pb2
-from google.protobuf.message import DecodeError
 
 from action_cache.cache import ActionCache
 from action_cache.results import ActionKey
@@ -19,17 +18,17 @@ from re_client.status import NotServed, Overloaded, Refused
 from re_config.schema import Execution as Settings, Instance
 from re_server.action_cache_service import asked_to_replace
 from re_server.actions import LoadedAction, load_action, missing_inputs
+from re_server.caller import caller_of
+from re_server.executions import Execution, rewriting_of, timeout_of
 from re_server.inlining import InlineHints, inlined
 from re_server.instances import Instances
 from re_server.operations import operation_message
 from re_server.rpc import Context
-from re_server.settlement import Execution
+from re_server.witness import Witness
 from scheduler.dispatch import Dispatcher
 from scheduler.operation import Operation
 from scheduler.queue import Draining, QueueFull
 from scheduler.register import OperationNotFound
-
-METADATA_HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin"
 
 
 class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
@@ -50,10 +49,12 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
         max_message_bytes: int,
         max_inline_bytes: int,
         limits: TreeLimits,
+        witness: Witness,
     ) -> None:
         self._instances = instances
         self._blobs = blobs
         self._cache = cache
+        self._witness = witness
         self._dispatcher = dispatcher
         self._settings = settings
         self._max_message_bytes = max_message_bytes
@@ -72,22 +73,25 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
         instance = self._instances.find(request.instance_name)
         replace = asked_to_replace(context, instance)
         loaded = await self._loaded(digest)
-        mode = loaded.mode or instance.determinism
+        caller = caller_of(context)
         execution = Execution(
             instance=request.instance_name,
             action=digest,
             platform=loaded.platform,
             priority=request.execution_policy.priority,
-            invocation=_invocation(context),
+            invocation=caller.invocation,
             input_root=loaded.input_root,
             named=loaded.named,
-            timeout_seconds=self._timeout(loaded.action),
-            canonicalise=mode.canonicalises,
+            timeout_seconds=timeout_of(loaded.action, self._settings),
+            rewriting=rewriting_of(loaded, instance, self._witness.formats_for),
             mergeable=not (loaded.action.do_not_cache or replace),
             cacheable=not loaded.action.do_not_cache,
             fresh=request.skip_cache_lookup or replace,
-            mode=mode,
+            mnemonic=caller.mnemonic,
+            mode=loaded.mode or instance.determinism,
             replace=replace,
+            program=loaded.program,
+            caller=caller,
         )
         operation = await self._begun(execution, loaded, instance)
         async for message in self._told(operation, request):
@@ -127,8 +131,10 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
         if loaded.input_root is None:
             raise Refused(f"Action {execution.action} has no input_root_digest")
         if not execution.fresh and execution.cacheable:
-            kept = await self._cache.get(ActionKey(execution.instance, execution.action))
+            key = ActionKey(execution.instance, execution.action)
+            kept = await self._cache.get(key)
             if kept is not None:
+                self._witness.hit(key)
                 response = reapi.ExecuteResponse(result=kept.result, cached_result=True)
                 return self._dispatcher.completed(execution, response)
         try:
@@ -176,33 +182,3 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
         filled.CopyFrom(response)
         filled.result.CopyFrom(result)
         return filled
-
-    def _timeout(self, action: reapi.Action) -> float:
-        """Settle how long the action may run.
-
-        Source: remote_execution.proto, Action.timeout: more than the server allows is refused.
-        """
-        if not action.HasField("timeout"):
-            return self._settings.default_timeout_seconds
-        seconds = action.timeout.seconds + action.timeout.nanos / 1e9
-        longest = self._settings.max_timeout_seconds
-        if not 0 <= seconds <= longest:
-            raise Refused(
-                f"Action.timeout is {seconds} s: must be from 0 to "
-                f"execution.max_timeout_seconds = {longest}"
-            )
-        return seconds or self._settings.default_timeout_seconds
-
-
-def _invocation(context: Context) -> str:
-    """Return the client's tool_invocation_id, if it says one that can be read.
-
-    Source: remote_execution.proto, message RequestMetadata: never required.
-    """
-    for name, value in context.invocation_metadata() or ():
-        if name == METADATA_HEADER and isinstance(value, bytes):
-            try:
-                return reapi.RequestMetadata.FromString(value).tool_invocation_id
-            except DecodeError:
-                return ""
-    return ""

@@ -21,6 +21,8 @@ from prometheus_client import (
 from cas.disk_open import OpenStore, open_store
 from cas.disk_orphans import remove_orphans
 from cas.disk_room import DiskLimits
+from determinism.ledger import store as ledgers
+from determinism.ledger.retention import LedgerLimits
 from re_config.schema import Config, Disk
 from re_server.assembly import Parts, assembled
 from re_server.background import background, either
@@ -73,8 +75,9 @@ async def running(config: Config, stop_now: asyncio.Event) -> AsyncIterator[Read
         collector(registry=registry)
     async with AsyncExitStack() as stack:
         store = stack.enter_context(_opened(config.store))
+        ledger = stack.enter_context(_ledger(config)) if config.ledger.enabled else None
         await stack.enter_async_context(background(store.room.keep(), _swept(store)))
-        parts = await stack.enter_async_context(assembled(config, store, registry))
+        parts = await stack.enter_async_context(assembled(config, store, ledger, registry))
         if parts.dispatcher is not None and config.worker.enabled:
             worker = embedded_worker(config, store.blobs, parts.dispatcher)
             await stack.enter_async_context(worker)
@@ -111,6 +114,14 @@ async def _swept(store: OpenStore) -> None:
     else:
         if removed.files:
             log.info("removed %d files of a killed server, %d bytes", removed.files, removed.bytes)
+
+
+def _ledger(config: Config) -> AbstractContextManager[ledgers.Ledger]:
+    named = config.ledger.path or f"{config.store.path}/ledger.sqlite"
+    limits = LedgerLimits(
+        max_seconds=config.ledger.max_age_days * 86400, max_bytes=config.ledger.max_bytes
+    )
+    return ledgers.opened(Path(named).expanduser(), limits)
 
 
 def _opened(config: Disk) -> AbstractContextManager[OpenStore]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from action_cache.mode import Mode
 from action_cache.references import complete
@@ -14,29 +13,22 @@ from cas.tree import TreeLimits
 from determinism.judge import Judge
 from determinism.policy import Decision, Verdict
 from protos import remote_execution_pb2 as reapi
+from re_server.executions import Execution, Rerun
 from re_server.hits import Hits
+from re_server.witness import Conflict, Witness, origin_of, seconds_of
+from scheduler.attached import Ran
 from scheduler.request import Request
 
+Settled = Callable[[Execution, float, Conflict | None], object]
+
 DIFFERENT = 1  # exit code of an action in strict mode whose result is not its first one
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Execution(Request):
-    """A request to execute, with what becomes of its result.
-
-    cacheable: not so for do_not_cache. mode: how strictly the result is held to the first one.
-    replace: it takes the pin's place, and is answered to nobody who did not ask for that.
-    """
-
-    cacheable: bool
-    mode: Mode
-    replace: bool
 
 
 class Settlement:
     """Keeps results of executions by the policy of pinning, and says what is answered.
 
-    counted: told of every response, as it came from its worker.
+    counted: told of every response, as it came from its worker. settled: told of every result that
+    was kept or compared, how many seconds it took, and what it contradicts.
     """
 
     def __init__(
@@ -45,17 +37,21 @@ class Settlement:
         judge: Judge,
         hits: Hits,
         limits: TreeLimits,
+        witness: Witness,
         *,
         counted: Callable[[reapi.ExecuteResponse], object],
+        settled: Settled,
     ) -> None:
         self._blobs = blobs
         self._judge = judge
         self._hits = hits
         self._limits = limits
+        self._witness = witness
         self._counted = counted
+        self._settled = settled
 
     async def settle(
-        self, request: Request, response: reapi.ExecuteResponse
+        self, request: Request, response: reapi.ExecuteResponse, ran: Ran
     ) -> reapi.ExecuteResponse:
         """Return what is answered for `response`.
 
@@ -63,6 +59,9 @@ class Settlement:
         A request that is not to be answered from the cache gets its own run's result, whatever
         is pinned. Source: remote_execution.proto, ExecuteRequest.skip_cache_lookup.
         """
+        if isinstance(request, Rerun):
+            request.ran.append(ran)
+            return response
         assert isinstance(request, Execution)
         self._counted(response)
         if response.status.code or response.result.exit_code or not request.cacheable:
@@ -70,8 +69,12 @@ class Settlement:
         key = ActionKey(request.instance, request.action)
         function = request.action.function
         kept = await complete(response.result, function, self._blobs, self._limits)
-        decision = await self._judge.settle(key, kept, request.mode, replace=request.replace)
+        decision = await self._judge.settle(
+            key, kept, request.mode, replace=request.replace, origin=origin_of(request, ran)
+        )
         self._hits.forget(key)
+        conflict = self._witness.executed(request, kept, ran, decision)
+        self._settled(request, seconds_of(response.result), conflict)
         if decision.verdict is Verdict.CONFLICT and request.mode is Mode.STRICT:
             return await self._failed(response, decision, request.action)
         if not request.fresh:

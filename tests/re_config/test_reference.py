@@ -35,7 +35,20 @@ def test_the_example_at_the_top_loads_and_has_every_field() -> None:
 def test_every_field_of_every_table_is_described_on_the_page() -> None:
     text = PAGE.read_text()
     docs = field_docs()
-    for name in ("Server", "Disk", "Instance", "Execution", "Bubblewrap", "Worker", "Limits"):
+    for name in (
+        "Server",
+        "Disk",
+        "Instance",
+        "Execution",
+        "Bubblewrap",
+        "Prevention",
+        "Worker",
+        "Limits",
+        "Ledger",
+        "Determinism",
+        "Audit",
+        "TextRule",
+    ):
         assert docs[name]
         for said in docs[name].values():
             assert said in text

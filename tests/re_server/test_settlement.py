@@ -18,9 +18,14 @@ from cas.tree import MissingInputs, TreeLimits
 from cas.wire import digest_to
 from determinism.judge import Judge
 from determinism.policy import Verdict
-from protos import remote_execution_pb2 as reapi
+from protos import remote_execution_pb2 as reapi, worker_pb2
+from re_server.caller import Caller
+from re_server.executions import Execution
 from re_server.hits import Hit, Hits
-from re_server.settlement import DIFFERENT, Execution, Settlement
+from re_server.settlement import DIFFERENT, Settlement
+from re_server.witness import Conflict, Witness
+from scheduler.attached import Ran
+from scheduler.request import Rewriting
 from tests.cas.disks import opened
 from tests.cas.stores import put
 
@@ -35,13 +40,16 @@ EXECUTION = Execution(
     input_root=Digest.of(b""),
     named=(),
     timeout_seconds=10,
-    canonicalise=True,
+    rewriting=Rewriting(),
     mergeable=True,
     cacheable=True,
     fresh=False,
     mode=Mode.PIN,
     replace=False,
+    program="cc",
+    caller=Caller("an invocation", "//a:target", "CppCompile", "bazel 7"),
 )
+RAN = Ran("w", "tools", worker_pb2.Report(rules="ar.1", program="cc"))
 FRESH = replace(EXECUTION, fresh=True)
 STRICT = replace(EXECUTION, mode=Mode.STRICT)
 
@@ -55,12 +63,15 @@ class Office:
         self.judge = Judge(self.results)
         self.hits = Hits(seconds=1000)
         self.counted: list[int] = []
+        self.conflicts: list[Conflict | None] = []
         self.settlement = Settlement(
             store.blobs,
             self.judge,
             self.hits,
             TreeLimits(),
+            Witness(None),
             counted=lambda response: self.counted.append(response.result.exit_code),
+            settled=lambda execution, seconds, conflict: self.conflicts.append(conflict),
         )
 
     async def response(
@@ -79,7 +90,9 @@ class Office:
     async def settled(
         self, output: bytes, execution: Execution = EXECUTION, *, worker: str = "w"
     ) -> reapi.ExecuteResponse:
-        return await self.settlement.settle(execution, await self.response(output, worker=worker))
+        return await self.settlement.settle(
+            execution, await self.response(output, worker=worker), RAN
+        )
 
     async def kept(self) -> reapi.ActionResult | None:
         kept = await self.results.find(KEY)
@@ -148,10 +161,10 @@ async def test_a_failure_is_answered_and_not_kept(office: Office, mode: Mode) ->
     # REAPI rule: what is not a success is not cached.
     failed = await office.response(b"1", exit_code=3)
     execution = replace(EXECUTION, mode=mode)
-    assert (await office.settlement.settle(execution, failed)).result.exit_code == 3
+    assert (await office.settlement.settle(execution, failed, RAN)).result.exit_code == 3
     timed_out = await office.response(b"1")
     timed_out.status.code = DEADLINE_EXCEEDED
-    settled = await office.settlement.settle(execution, timed_out)
+    settled = await office.settlement.settle(execution, timed_out, RAN)
     assert settled.status.code == DEADLINE_EXCEEDED
     assert await office.kept() is None
     assert await office.results.pin(KEY) is None
@@ -159,7 +172,7 @@ async def test_a_failure_is_answered_and_not_kept(office: Office, mode: Mode) ->
 
 async def test_a_failure_leaves_a_success_as_it_was(office: Office) -> None:
     first = await office.settled(b"1")
-    await office.settlement.settle(EXECUTION, await office.response(b"2", exit_code=1))
+    await office.settlement.settle(EXECUTION, await office.response(b"2", exit_code=1), RAN)
     assert await office.kept() == first.result
 
 
@@ -181,7 +194,7 @@ async def test_strictly_a_difference_is_a_failure_that_says_what_differs(
     first = await office.settled(b"1", STRICT)
     assert first.result.exit_code == 0
     later = await office.response(b"2", said=b"the compiler's own words\n")
-    response = await office.settlement.settle(replace(STRICT, fresh=fresh), later)
+    response = await office.settlement.settle(replace(STRICT, fresh=fresh), later, RAN)
     assert response.status.code == 0
     assert response.result.exit_code == DIFFERENT
     for part in (str(ACTION), "out: ", Digest.of(b"1").hash, Digest.of(b"2").hash):
@@ -213,14 +226,14 @@ async def test_a_result_whose_blobs_are_not_there_is_not_kept(office: Office) ->
     response = reapi.ExecuteResponse()
     response.result.output_files.add(path="out", digest=digest_to(Digest.of(b"not uploaded")))
     with pytest.raises(MissingInputs):
-        await office.settlement.settle(EXECUTION, response)
+        await office.settlement.settle(EXECUTION, response, RAN)
     assert await office.kept() is None
 
 
 async def test_every_response_is_counted_as_it_came_from_its_worker(office: Office) -> None:
     await office.settled(b"1", STRICT)
     await office.settled(b"2", STRICT)
-    await office.settlement.settle(EXECUTION, await office.response(b"1", exit_code=7))
+    await office.settlement.settle(EXECUTION, await office.response(b"1", exit_code=7), RAN)
     assert office.counted == [0, 0, 7]
 
 
