@@ -16,8 +16,12 @@ COMMANDS = (
     "get",
     "execute",
     "action",
+    "pins",
+    "nondeterminism",
+    "audit",
     "status",
     "gc",
+    "canonicalise",
     "config",
     "completion",
 )

@@ -65,7 +65,7 @@ def modules() -> list[Path]:
 
 
 def product() -> list[Path]:
-    aside = {"tests", "benchmarks", "scripts"}
+    aside = {"tests", "benchmarks", "lab", "scripts"}
     return [path for path in modules() if path.relative_to(ROOT).parts[0] not in aside]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import execution, load, memory, servers, start
+from benchmarks import canonical, execution, load, memory, servers, start
 from benchmarks.calls import QUICK
 from benchmarks.corpus import MIB
 from benchmarks.table import Table, write_json
@@ -43,6 +43,14 @@ def test_a_filled_store_is_started_beside_a_new_one(tmp_path: Path) -> None:
     (table,) = start.run(tmp_path, blobs=start.FILES + 500, rounds=1)
     assert list(table.rows) == ["new store", "1,500 blobs"]
     assert is_filled(table)
+
+
+def test_canonical_forms_are_measured_beside_compiling_and_reading(tmp_path: Path) -> None:
+    beside, left = canonical.run(tmp_path, functions=20, size=2 * MIB, rounds=1)
+    assert len(beside.rows) == 5
+    assert set(left.rows) == set(canonical.DECLINING)
+    assert is_filled(beside)
+    assert is_filled(left)
 
 
 def test_figures_are_written_for_people_and_for_programs(tmp_path: Path) -> None:
