@@ -64,6 +64,10 @@ _RULES = """\
 """
 
 
+EACH = "[]"
+REQUIRED = "has to be given"
+
+
 def page() -> str:
     """Return the whole text of docs/config.md."""
     return "\n".join((_HEAD, f"```toml\n{example()}```\n", *_sections(), _RULES))
@@ -80,11 +84,16 @@ def example() -> str:
 def _tables(
     table: inspect.StructType | None = None, name: str = ""
 ) -> Iterator[tuple[str, inspect.StructType]]:
-    """Yield the tables of the file by name, `instances.NAME` for what a caller names."""
+    """Yield the tables of the file by name, `instances.NAME` for what a caller names.
+
+    The name of one of which there may be many ends with EACH.
+    """
     for field in (table or shape.root()).fields:
         below, path = field.type, f"{name}.{field.encode_name}".removeprefix(".")
         if isinstance(below, inspect.DictType):
             below, path = below.value_type, f"{path}.NAME"
+        if isinstance(below, inspect.VarTupleType):
+            below, path = below.item_type, f"{path}{EACH}"
         for one in shape.structs(below):
             yield path, one
             yield from _tables(one, path)
@@ -94,8 +103,9 @@ def _sections() -> Iterator[str]:
     described = field_docs()
     for name, table in _tables():
         tagged = f' with `kind = "{table.tag}"`' if table.tag_field else ""
-        yield f"## `[{name}]`{tagged}\n"
-        owner, _, field = name.removesuffix(".NAME").rpartition(".")
+        title = f"[[{name.removesuffix(EACH)}]]" if name.endswith(EACH) else f"[{name}]"
+        yield f"## `{title}`{tagged}\n"
+        owner, _, field = name.removesuffix(".NAME").removesuffix(EACH).rpartition(".")
         if about := described.get(_class_of(owner), {}).get(field):
             yield f"{about}\n"
         yield f"{python.getdoc(table.cls)}\n"
@@ -127,6 +137,8 @@ def _default(field: inspect.Field) -> str:
     value = field.default
     if field.default_factory is not msgspec.NODEFAULT:
         value = field.default_factory()
+    elif value is msgspec.NODEFAULT:
+        return REQUIRED
     plain = msgspec.to_builtins(value)
     if isinstance(plain, dict):
         inner = ", ".join(f"{name} = {_json(one)}" for name, one in plain.items())
