@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from determinism.format import Data, Declined
 
@@ -20,13 +21,20 @@ SLICE_BYTES = 64 << 10  # given to zlib at a time
 MAX_CONTENTS_BYTES = 128 << 20  # of one member: it is held in memory
 MAX_INFLATED_BYTES = 1 << 30  # of all members of one file, members of members among them
 
-Encoder = Callable[[bytes], Iterator[bytes]]
-"""Yields a raw deflate stream of the bytes, in parts."""
+
+class Encoder(NamedTuple):
+    """Who may have compressed something.
+
+    level: 1, the fastest, to 9. deflated: yields a raw deflate stream of the bytes, in parts.
+    """
+
+    level: int
+    deflated: Callable[[bytes], Iterator[bytes]]
 
 
 def zlib_encoder(level: int, memory: int = zlib.DEF_MEM_LEVEL) -> Encoder:
     """Return zlib's. level: 1 to 9. memory: zlib's memLevel, 1 to 9."""
-    return partial(_deflated, level, memory)
+    return Encoder(level, partial(_deflated, level, memory))
 
 
 def _deflated(level: int, memory: int, contents: bytes) -> Iterator[bytes]:
@@ -46,7 +54,7 @@ ZLIB: tuple[Encoder, ...] = tuple(zlib_encoder(level, memory) for level, memory 
 
 def is_made_by(encoder: Encoder, stream: Data, start: int, end: int, contents: bytes) -> bool:
     """Tell whether `encoder` makes of `contents` the bytes of `stream` from `start` to `end`."""
-    for part in encoder(contents):
+    for part in encoder.deflated(contents):
         behind = start + len(part)
         if behind > end or stream[start:behind] != part:
             return False
@@ -111,13 +119,21 @@ class Inflation:
         return b"".join(parts)
 
     def again(
-        self, data: Data, start: int, end: int, contents: bytes, revised: bytes
+        self,
+        data: Data,
+        start: int,
+        end: int,
+        contents: bytes,
+        revised: bytes,
+        *,
+        level: int = 6,
     ) -> bytes | None:
         """Return `revised` as the maker of the stream from `start` to `end` would compress it.
 
-        contents: what the stream holds. None where no encoder proves to be its maker.
+        contents: what the stream holds. level: at which it is likely to have been made. None where
+        no encoder proves to be its maker.
         """
-        for encoder in self.encoders:
+        for encoder in sorted(self.encoders, key=lambda each: each.level != level):
             if is_made_by(encoder, data, start, end, contents):
-                return b"".join(encoder(revised))
+                return b"".join(encoder.deflated(revised))
         return None

@@ -21,7 +21,7 @@ def encoders() -> tuple[Encoder, ...]:
     program = shutil.which("gzip")
     if program is None:
         return ()
-    return tuple(partial(_deflated, program, level) for level in LEVELS)
+    return tuple(Encoder(level, partial(_deflated, program, level)) for level in LEVELS)
 
 
 def _deflated(program: str, level: int, contents: bytes) -> Iterator[bytes]:

@@ -206,7 +206,7 @@ def _central(data: Data, end: _End) -> Iterator[tuple[Header, Number]]:
 
 def _numbers(data: Data, extra: tuple[int, int], *narrow: Number) -> list[Number]:
     """Return the numbers, those that do not fit from the 64-bit extra field."""
-    if all(number.value != IN_ZIP64 for number in narrow):
+    if IN_ZIP64 not in [number.value for number in narrow]:
         return list(narrow)
     wide = next((at for kind, at, _ in extras(data, extra) if kind == ZIP64), None)
     found: list[Number] = []
@@ -272,13 +272,12 @@ def _member(data: Data, central: Header, offset: Number, end: _End) -> Member:
 
 
 def _check_numbers(local: Header, central: Header, *, told_later: bool) -> None:
-    for here, there in (
-        (local.crc, central.crc),
-        (local.packed, central.packed),
-        (local.size, central.size),
+    told = (local.crc.value, local.packed.value, local.size.value)
+    expected = (central.crc.value, central.packed.value, central.size.value)
+    if told != expected and not (
+        told_later and all(here in (0, there) for here, there in zip(told, expected, strict=True))
     ):
-        if here.value != there.value and not (told_later and here.value == 0):
-            raise Declined("the headers of a member differ")
+        raise Declined("the headers of a member differ")
 
 
 def _descriptor(data: Data, at: int, central: Header) -> tuple[Number, ...]:

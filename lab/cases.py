@@ -15,8 +15,9 @@ import msgspec
 
 EXPECTED = "expect.json"
 COMMAND = "cmd.sh"
-CALM = frozenset({"control", "guard"})
-"""Kinds that are the same without help. Of a guard, canonicalisation must not change anything."""
+GUARD = "guard"
+CALM = frozenset({"control", GUARD})
+"""Kinds that are the same without help. Of a guard, no format may change anything."""
 
 SANDBOXED = ("herm", "hermenv")
 """Kinds of measured runs in which the sandbox alone, or with its variables, was at work."""

@@ -93,8 +93,8 @@ def _faults(seen: Seen) -> Iterable[str]:
         yield f"not as of a plain run: {', '.join(seen.unlike_plain)}"
     if seen.answers:
         yield from _pinning_faults(seen)
-    if seen.audit and set(seen.audit.causes) != set(seen.audit.recorded):
-        yield f"the audit's cause is not on record, but {', '.join(seen.audit.recorded) or 'none'}"
+    if seen.audit and (lost := set(seen.audit.causes) - set(seen.audit.recorded)):
+        yield f"found by the audit, and not on record: {', '.join(sorted(lost))}"
 
 
 def _pinning_faults(seen: Seen) -> Iterable[str]:

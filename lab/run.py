@@ -45,7 +45,7 @@ def main() -> int:
         return 2
     try:
         rows = measured(chosen, plan)
-    except (OSError, RuntimeError) as error:
+    except (LookupError, OSError, RuntimeError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
     if arguments.json:

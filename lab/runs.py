@@ -16,8 +16,17 @@ from cas.digest import Digest
 from determinism.outcome import Outcome, outcome_of
 from lab import plain
 from lab.audits import Audit, audited
-from lab.cases import CALM, Case
-from lab.server import FUNCTION, PREVENTING, REWRITING, Bench, NotRun, bench, lab_server
+from lab.cases import CALM, GUARD, Case
+from lab.server import (
+    DEFAULTS,
+    FUNCTION,
+    PREVENTING,
+    REWRITING,
+    Bench,
+    NotRun,
+    bench,
+    lab_server,
+)
 from protos import remote_execution_pb2 as reapi
 from re_client.parallel import each
 
@@ -64,8 +73,8 @@ class Seen:
 
     answers: what the server answered when no fresh result was asked for. conflicts: results that
     differed from the pinned one, as the server counts them. unlike_plain: files that differ between
-    the pinned result and a plain run; looked for only where there must be none. problems: why it
-    could not be run as it should.
+    a plain run and a result of the server; looked for only where there must be none. problems: why
+    it could not be run as it should.
     """
 
     case: Case
@@ -96,6 +105,7 @@ class Runner:
     folder: Path
     preventing: Bench
     rewriting: Bench
+    defaults: Bench
     on_step: Callable[[], object]
 
     async def run(self, cases: Sequence[Case]) -> list[Seen]:
@@ -116,6 +126,7 @@ class Runner:
 
     async def _sent(self, case: Case) -> Digest:
         await self.preventing.send(case)
+        await self.defaults.send(case)
         return await self.rewriting.send(case)
 
     async def _with_each(
@@ -158,12 +169,17 @@ class Runner:
         pin = await self.rewriting.session.admin.pin(self.rewriting.instance, seen.action)
         seen.conflicts = pin.conflicts
         if seen.case.expected.kind in CALM:
-            seen.unlike_plain = await self._unlike_plain(seen, cached)
+            unconfigured = await self.defaults.run(seen.action, fresh=True)
+            seen.unlike_plain = await self._unlike_plain(seen, self.defaults, unconfigured)
+        if seen.case.expected.kind == GUARD:
+            seen.unlike_plain += await self._unlike_plain(seen, self.rewriting, cached)
         self.on_step()
 
-    async def _unlike_plain(self, seen: Seen, result: reapi.ActionResult) -> list[str]:
+    async def _unlike_plain(
+        self, seen: Seen, where: Bench, result: reapi.ActionResult
+    ) -> list[str]:
         with TemporaryDirectory(dir=self.folder) as to:
-            made = await self.rewriting.fetch(result, seen.case.expected.outputs, Path(to))
+            made = await where.fetch(result, seen.case.expected.outputs, Path(to))
         return [
             path
             for path in sorted(made.keys() | seen.plain[0].keys())
@@ -187,7 +203,9 @@ async def run_all(cases: Sequence[Case], plan: Plan, on_step: Callable[[], objec
             served = stack.enter_context(lab_server(folder / "server", working_tree=working_tree))
             preventing = await stack.enter_async_context(bench(served, PREVENTING))
             rewriting = await stack.enter_async_context(bench(served, REWRITING))
-            found += await Runner(plan, folder, preventing, rewriting, on_step).run(chosen)
+            defaults = await stack.enter_async_context(bench(served, DEFAULTS))
+            runner = Runner(plan, folder, preventing, rewriting, defaults, on_step)
+            found += await runner.run(chosen)
     return sorted(found, key=lambda seen: seen.case.name)
 
 

@@ -23,8 +23,9 @@ from re_client.upload import upload
 from tests.serving import Served, serving
 
 FUNCTION = DigestFunction.SHA256
-PREVENTING, REWRITING = "preventing", "rewriting"
-"""Instances: with the sandbox's help alone, and with every format and pins as well."""
+PREVENTING, REWRITING, DEFAULTS = "preventing", "rewriting", "defaults"
+"""Instances: with the sandbox's help alone; with every format and pins as well; and as a server is
+that nobody has configured."""
 
 SETTINGS = """\
 determinism.arbitrate = false
@@ -34,6 +35,7 @@ determinism = "observe"
 canonicalise = "off"
 [instances.rewriting]
 canonicalise = "all"
+[instances.defaults]
 """
 
 

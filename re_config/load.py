@@ -15,7 +15,8 @@ from cas.wire import RESERVED_SEGMENTS
 from determinism.registry import FORMATS
 from determinism.text_rules import InvalidRule, TextRule
 from re_config import shape
-from re_config.schema import MIB, Config, Disk
+from re_config.schema import Config, Disk
+from re_config.table import MIB
 
 # A client cuts its batches by the sizes of blobs alone; digests and framing come on top.
 BATCH_HEADROOM_BYTES = MIB

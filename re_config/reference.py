@@ -16,8 +16,9 @@ import msgspec
 from msgspec import inspect
 
 from cas.digest import DigestFunction
-from re_config import schema, shape
-from re_config.schema import Config, Instance
+from re_config import determinism_tables, schema, shape
+from re_config.determinism_tables import Instance
+from re_config.schema import Config
 from re_config.toml import to_toml
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "config.md"
@@ -154,9 +155,10 @@ def _json(value: object) -> str:
 def field_docs() -> dict[str, dict[str, str]]:
     """Return the docstrings that stand behind the fields of the schema's classes, in one line."""
     found: dict[str, dict[str, str]] = {}
-    for node in ast.parse(python.getsource(schema)).body:
-        if isinstance(node, ast.ClassDef):
-            found[node.name] = dict(_documented(node))
+    for module in (schema, determinism_tables):
+        for node in ast.parse(python.getsource(module)).body:
+            if isinstance(node, ast.ClassDef):
+                found[node.name] = dict(_documented(node))
     return found
 
 

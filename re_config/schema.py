@@ -8,26 +8,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
-from action_cache.mode import Mode
-from cas.digest import DigestFunction
-
-MIB = 1 << 20
-GIB = 1 << 30
-HOUR = 3600
-
-Count = Annotated[int, Meta(gt=0)]
-Fraction = Annotated[float, Meta(gt=0, le=1)]
-Seconds = Annotated[float, Meta(gt=0, le=10 * 365 * 24 * HOUR)]
-Address = Annotated[str, Meta(pattern=r"^.+:\d{1,5}$", description="HOST:PORT; port 0: any free")]
+from re_config.determinism_tables import Determinism, Instance, Ledger
+from re_config.table import GIB, HOUR, MIB, Address, Count, Fraction, Seconds, Table
 
 
-class _Table(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the file: its fields are all there may be."""
-
-
-class Server(_Table, frozen=True):
+class Server(Table, frozen=True):
     """Where the server listens, and how much one client may ask of it."""
 
     listen: Address = "127.0.0.1:8980"
@@ -60,7 +47,7 @@ class Server(_Table, frozen=True):
     """How long a graceful stop waits for calls and actions that are under way."""
 
 
-class Disk(_Table, frozen=True, tag_field="kind", tag="disk"):
+class Disk(Table, frozen=True, tag_field="kind", tag="disk"):
     """Blobs in files below one folder, small ones in an LMDB index beside them."""
 
     path: str = "~/.local/share/holdfast"
@@ -93,59 +80,7 @@ class Disk(_Table, frozen=True, tag_field="kind", tag="disk"):
     """What an acknowledged write survives: the server being killed, or (fsync) loss of power."""
 
 
-class TextRule(_Table, frozen=True):
-    """What a pattern matches in text outputs becomes a fill of the same length."""
-
-    name: str
-    """What it is called in records."""
-
-    pattern: str
-    """Regular expression as RE2 has them, matched within a line."""
-
-    fill: str = "0"
-    """What is written in its place, repeated and cut to the length of the match."""
-
-    outputs: str = "*"
-    """Glob over the paths of outputs; `*` matches `/` too."""
-
-    mnemonic: str = ""
-    """Mnemonic of the actions it is for, as Bazel sends it; empty for all."""
-
-
-class Instance(_Table, frozen=True):
-    """How one instance name is served."""
-
-    digest_function: DigestFunction = DigestFunction.SHA256
-    """What a digest is where the client does not say and its length fits this function. Buck2
-    never says: set blake3 where its digest_algorithms start with BLAKE3."""
-
-    determinism: Mode = Mode.PIN
-    """off: nothing is compared. observe: results are compared and counted, the newest is served.
-    pin: the first result is served. strict: as pin, and a result that differs fails the action.
-    An action's platform property `holdfast-determinism` wins."""
-
-    canonicalise: Literal["off", "learned", "all"] = "learned"
-    """Which formats workers bring outputs into canonical form of, whatever the mode. learned: those
-    that are harmless in themselves, and for each program those that its outputs were seen to differ
-    in. all: every one. An action's platform property `holdfast-canonicalise` wins."""
-
-    formats: tuple[str, ...] = ()
-    """Formats that are applied beside those, by the names that `holdfast canonicalise --list`
-    shows."""
-
-    text_rules: tuple[TextRule, ...] = ()
-    """Rewritings of your own for text outputs. They can break what reads the outputs: keep them
-    narrow."""
-
-    update_requires_action: bool = True
-    """Refuse results that clients upload before the Action and the Command. Turn off for clients
-    whose action digests name nothing in the store, such as moon."""
-
-    allow_pin_replace: bool = False
-    """Let callers replace a pinned result with the header `holdfast-pin: replace`."""
-
-
-class Execution(_Table, frozen=True):
+class Execution(Table, frozen=True):
     """Running actions."""
 
     enabled: bool = True
@@ -179,7 +114,7 @@ class Execution(_Table, frozen=True):
     """How long an action waits for a first worker of its platform before it is refused."""
 
 
-class Bubblewrap(_Table, frozen=True, tag_field="kind", tag="bubblewrap"):
+class Bubblewrap(Table, frozen=True, tag_field="kind", tag="bubblewrap"):
     """Each action in name spaces of its own: processes, mounts, network, host name, users."""
 
     program: str = "bwrap"
@@ -193,7 +128,7 @@ class Bubblewrap(_Table, frozen=True, tag_field="kind", tag="bubblewrap"):
     """Let actions reach the host's network."""
 
 
-class NoSandbox(_Table, frozen=True, tag_field="kind", tag="none"):
+class NoSandbox(Table, frozen=True, tag_field="kind", tag="none"):
     """Actions run as plain processes, for machines without user name spaces.
 
     Given up: actions see the whole host and its network, each other's files and processes, and the
@@ -201,7 +136,7 @@ class NoSandbox(_Table, frozen=True, tag_field="kind", tag="none"):
     """
 
 
-class Prevention(_Table, frozen=True):
+class Prevention(Table, frozen=True):
     """What the sandbox keeps the same from run to run and from worker to worker.
 
     Each switch names what would otherwise get into outputs. Processes, mounts and, unless
@@ -304,7 +239,7 @@ class Prevention(_Table, frozen=True):
     """Globs over the mnemonics of actions that get it, as Bazel sends them."""
 
 
-class Worker(_Table, frozen=True):
+class Worker(Table, frozen=True):
     """A worker: the one inside `holdfast serve`, or one that `holdfast worker` starts."""
 
     enabled: bool = True
@@ -363,7 +298,7 @@ class Worker(_Table, frozen=True):
     prevent: Prevention = field(default_factory=Prevention)
 
 
-class Limits(_Table, frozen=True):
+class Limits(Table, frozen=True):
     """Bounds on what a client may name."""
 
     tree_depth: Count = 256
@@ -382,50 +317,7 @@ class Limits(_Table, frozen=True):
     """Largest blob that is read as an Action, Command, Directory or Tree."""
 
 
-class Audit(_Table, frozen=True):
-    """Running actions again under other conditions, to find what their results depend on."""
-
-    sample: Annotated[float, Meta(ge=0, le=1)] = 0.01
-    """Part of the executed actions that is audited when workers have nothing else to do, spread
-    over the programs that they run. 0 for none; `holdfast audit` works even so."""
-
-    runs: Count = 5
-    """Runs for each factor once a difference was seen. Fewer blame wrong ones."""
-
-    max_seconds: Seconds = 600
-    """Actions that took longer are audited only when asked for by `holdfast audit`."""
-
-    max_waiting: Count = 1000
-    """Sampled actions that wait for their audit; what is sampled beyond that is left out."""
-
-
-class Determinism(_Table, frozen=True):
-    """What is done about results that differ, over all instances."""
-
-    arbitrate: bool = True
-    """Run an action again in the background when a result differs from the pinned one, to tell
-    non-determinism from corruption and poisoning."""
-
-    audit: Audit = field(default_factory=Audit)
-
-
-class Ledger(_Table, frozen=True):
-    """What is remembered of every result, to say which actions differ, and why."""
-
-    enabled: bool = True
-    """Keep a ledger. Without it nothing is known of past differences, and no format is learned."""
-
-    path: str = ""
-    """The ledger's file; `ledger.sqlite` in the store's folder where it is empty."""
-
-    max_age_days: Annotated[float, Meta(gt=0, le=3650)] = 90
-    """How long results are remembered; those that differed, four times as long."""
-
-    max_bytes: Annotated[int, Meta(ge=16 * MIB)] = GIB
-    """Largest size of the file. The oldest goes first; a result takes some 500 bytes."""
-
-
-class Config(_Table, frozen=True):
+class Config(Table, frozen=True):
     """The whole file."""
 
     server: Server = field(default_factory=Server)

@@ -14,7 +14,7 @@ from cas.tree import MissingInputs, TreeLimits
 from determinism.judge import Judge
 from protos import remote_execution_pb2 as reapi, remote_execution_pb2_grpc
 from re_client.status import NotAllowed, NotServed, Refused
-from re_config.schema import Instance
+from re_config.determinism_tables import Instance
 from re_server.actions import LoadedAction, load_action
 from re_server.caller import Caller, caller_of
 from re_server.hits import Hit, Hits

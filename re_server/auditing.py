@@ -22,7 +22,8 @@ from determinism.learning import helpful
 from determinism.observation import Source
 from determinism.outcome import outcome_of
 from determinism.sampling import Sampler
-from re_config import schema
+from re_config import determinism_tables
+from re_server.background import survived
 from re_server.comparison import Comparison, Pair, output_of
 from re_server.executions import Reran
 from re_server.reruns import UNRUNNABLE, Reruns
@@ -57,7 +58,7 @@ class Auditor:
         witness: Witness,
         blobs: BlobStore,
         limits: TreeLimits,
-        settings: schema.Audit,
+        settings: determinism_tables.Audit,
     ) -> None:
         self._reruns = reruns
         self._witness = witness
@@ -84,13 +85,15 @@ class Auditor:
             await self._woken.wait()
             while self._waiting:
                 key = self._waiting.popleft()
-                try:
-                    await self.audit(key, wait=self._idle)
-                except UNRUNNABLE as error:
-                    log.info("action %s was not audited: %s", key.action, error)
-                except Exception:
-                    log.exception("action %s was not audited", key.action)
+                with survived(f"the audit of action {key.action}"):
+                    await self._sampled(key)
             self._woken.clear()
+
+    async def _sampled(self, key: ActionKey) -> None:
+        try:
+            await self.audit(key, wait=self._idle)
+        except UNRUNNABLE as error:
+            log.info("action %s was not audited: %s", key.action, error)
 
     async def audit(
         self,

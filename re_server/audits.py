@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 from action_cache.results import ActionKey
@@ -14,6 +15,8 @@ from re_server.auditing import Audited, Auditor
 from re_server.instances import Instances
 from re_server.nondeterminism import difference_message
 from re_server.reruns import UNRUNNABLE
+
+log = logging.getLogger(__name__)
 
 MOST_RUNS = 100  # for each factor
 
@@ -57,6 +60,9 @@ class Audits:
             audited = await self._auditor.audit(key, runs=runs, on_run=arms.put_nowait)
         except UNRUNNABLE as error:
             return admin.Audited(action_digest=digest_to(key.action), error=str(error))
+        except Exception as error:  # the others of the request are audited even so
+            log.exception("action %s could not be audited", key.action)
+            return admin.Audited(action_digest=digest_to(key.action), error=repr(error))
         return _message(key, audited)
 
     async def _keys(self, request: admin.AuditRequest) -> list[ActionKey]:

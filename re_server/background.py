@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -17,6 +20,15 @@ async def background(*loops: Coroutine[None, None, None]) -> AsyncIterator[None]
         finally:
             for loop in running_loops:
                 loop.cancel()
+
+
+@contextmanager
+def survived(what: str) -> Iterator[None]:
+    """Log whatever the block raises, so that the loop around it goes on. what: is not done then."""
+    try:
+        yield
+    except Exception:
+        log.exception("%s failed", what)
 
 
 async def either(first: asyncio.Future[None], event: asyncio.Event, seconds: float | None) -> None:

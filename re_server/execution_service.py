@@ -15,7 +15,8 @@ from cas.store import BlobStore
 from cas.tree import MissingInputs, TreeLimits
 from protos import remote_execution_pb2 as reapi, remote_execution_pb2_grpc
 from re_client.status import NotServed, Overloaded, Refused
-from re_config.schema import Execution as Settings, Instance
+from re_config.determinism_tables import Instance
+from re_config.schema import Execution as Settings
 from re_server.action_cache_service import asked_to_replace
 from re_server.actions import LoadedAction, load_action, missing_inputs
 from re_server.caller import caller_of

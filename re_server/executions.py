@@ -9,7 +9,8 @@ from typing import NamedTuple
 from action_cache.mode import Mode
 from protos import remote_execution_pb2 as reapi, worker_pb2
 from re_client.status import Refused
-from re_config.schema import Execution as Settings, Instance
+from re_config.determinism_tables import Instance
+from re_config.schema import Execution as Settings
 from re_server.actions import Extent, LoadedAction
 from re_server.caller import Caller
 from scheduler.attached import Ran

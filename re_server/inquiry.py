@@ -17,6 +17,7 @@ from determinism.learning import helpful
 from determinism.observation import Source
 from determinism.outcome import outcome_of
 from protos import remote_execution_pb2 as reapi
+from re_server.background import survived
 from re_server.comparison import Comparison, output_of
 from re_server.reruns import UNRUNNABLE, Reruns
 from re_server.witness import Conflict, Witness, span_of
@@ -61,10 +62,8 @@ class Inquiry:
             await self._woken.wait()
             while self._waiting:
                 conflict = self._waiting.popleft()
-                try:
+                with survived(f"looking into a conflict of action {conflict.key.action}"):
                     await self._look_into(conflict)
-                except Exception:
-                    log.exception("a conflict of action %s was not looked into", conflict.key)
             self._woken.clear()
 
     async def _look_into(self, conflict: Conflict) -> None:

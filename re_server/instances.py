@@ -9,7 +9,7 @@ from cas.digest import Digest, DigestFunction, InvalidDigest
 from cas.wire import RESERVED_SEGMENTS, digest_from, function_from
 from protos import remote_execution_pb2 as reapi
 from re_client.status import NotServed, Refused
-from re_config.schema import Instance
+from re_config.determinism_tables import Instance
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import stat
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker.process import to_its_end
@@ -62,7 +62,10 @@ class Folders:
 
         ordered: it is to list entries as they were made, so it is in memory, if there may be any.
         """
-        within = self.memory if self.memory and (ordered or self.in_memory) else self.actions
+        within = self.actions
+        if self.memory is not None and (ordered or self.in_memory):
+            within = self.memory
+            _make(within)
         # Its name is not to be guessed, and `actions` is not to be listed, by another action that
         # runs without a sandbox.
         folder = within / uuid.uuid4().hex
@@ -94,28 +97,59 @@ def opened(named: str, memory: Path | None = None, *, in_memory: bool = False) -
             raise FolderTaken(
                 f"worker.path {path} is used by another worker: give each a folder of its own"
             ) from None
-        for folder in filter(None, (folders.actions, folders.shared, folders.memory)):
-            _make_anew(folder)
+        for folder in (folders.actions, folders.shared, folders.fixed):
+            _clear(folder)
+            _make(folder)
         folders.files.chmod(0o700)
-        folders.fixed.mkdir(exist_ok=True)
-        folders.fixed.chmod(0o711)
-        try:
-            yield folders
-        finally:
-            if folders.memory is not None:
-                remove(folders.memory)
+        with _in_memory(folders) as usable:
+            yield usable
     finally:
         os.close(lock)
 
 
-def _make_anew(folder: Path) -> None:
-    """Make `folder`, empty; raise FolderTaken if another user has made it."""
-    if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != os.geteuid()):
-        raise FolderTaken(f"{folder} belongs to another user: remove it")
-    if folder.exists():
+@contextmanager
+def _in_memory(folders: Folders) -> Iterator[Folders]:
+    """Have the folder in memory empty, and gone afterwards; it is made when it is first needed.
+
+    Anybody may make one of that name before. Raises FolderTaken then, if actions are to run there;
+    else they do without it.
+    """
+    try:
+        if folders.memory is not None:
+            _clear(folders.memory)
+    except FolderTaken as error:
+        if folders.in_memory:
+            raise
+        log.warning("audits cannot vary the order of directories: %s", error)
+        folders = replace(folders, memory=None)
+    try:
+        yield folders
+    finally:
+        if folders.memory is not None:
+            _clear(folders.memory)
+
+
+def _clear(folder: Path) -> None:
+    """Remove `folder`, if it is there; raise FolderTaken if it is another user's."""
+    if _there(folder):
         remove(folder)
-    folder.mkdir(mode=0o711)
-    folder.chmod(0o711)
+
+
+def _make(folder: Path) -> None:
+    """Have a folder that others can enter and not list; raise FolderTaken if it is another's."""
+    if not _there(folder):
+        folder.mkdir()
+        folder.chmod(0o711)
+
+
+def _there(folder: Path) -> bool:
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise FolderTaken(f"{folder} is no folder of this user's: remove it")
+    return True
 
 
 def memory_name(path: Path) -> str:

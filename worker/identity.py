@@ -35,7 +35,7 @@ def hosts(name: str) -> str:
 def write(folder: Path, prevent: Prevention, host_name: str = HOST_NAME) -> dict[str, Path]:
     """Write the files that `prevent` asks for into `folder`; return them by their place in /etc.
 
-    What is there already stays: actions that are running may have it.
+    What is there already stays, since it is the same: actions that are running may have it.
     """
     texts: dict[str, str] = {}
     if prevent.users:

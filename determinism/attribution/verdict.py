@@ -60,6 +60,9 @@ def _rarely(arms: Arms, where: str) -> Clue:
         if clue.weight >= POOR:
             return clue
         return Clue(0, Cause.UNKNOWN, "all runs agree, but not with the result that is known")
+    clue = max(arms.clue(where), arms.varied_clue(where))
+    if clue.cause is Cause.RANDOM and clue.weight >= POOR and not arms.usual(where):
+        return clue  # an output that only few runs have, under a name drawn by lot
     alone = [arms.strength(where, arm) for arm in (*Factor, SLOW, SEEDED, ONE_PROCESSOR)]
     everything = arms.strength(where, EVERYTHING)
     differing, made = (sum(each) for each in zip(*alone, everything, strict=True))
@@ -108,13 +111,15 @@ def _left(arms: Arms, where: str, clue: Clue, said: str) -> Clue:
 def _settled(arms: Arms, where: str, arm: str) -> bool:
     """Tell whether the arm's runs agree, and would hardly do so if it made no difference."""
     made = arms.count(arm)
-    if made < 2 or arms.varies(where, arm):  # noqa: PLR2004
-        return False
+    if made < 2 or arms.varies(where, arm) or not any(arms.values(where, arm)):  # noqa: PLR2004
+        return False  # that an output is in none of them does not say that it is settled
     return arms.agreement(where, CONTROL) ** (made - 1) < CHANCE
 
 
 def _rarer(arms: Arms, where: str) -> bool:
     if arms.count(ONE_PROCESSOR) < arms.count(CONTROL):
+        return False
+    if not any(arms.values(where, ONE_PROCESSOR)):
         return False
     left = 1 - arms.agreement(where, ONE_PROCESSOR)
     return left <= _FEWER * (1 - arms.agreement(where, CONTROL))

@@ -12,6 +12,8 @@ MAGIC = b"\x1f\x8b\x08"  # the last is the one method there is
 HEADER_BYTES, TRAILER_BYTES = 10, 8
 TEXT, HEADER_SUM, EXTRA, NAME, COMMENT, RESERVED = 1, 2, 4, 8, 16, 0xE0
 TIME = slice(4, 8)
+EXTRA_FLAGS = 8
+LEVELS = {2: 9, 4: 1}  # what extra flags say of how it was compressed
 MAX_CONTENTS_BYTES = 4 << 30  # more takes too long to check: the file is left as it is
 SLICE_BYTES = 16 << 10  # of a file, given to zlib at a time
 
@@ -32,7 +34,8 @@ def edits(data: Data, conditions: Conditions, inflation: Inflation | None = None
         if contents and inside:
             revised = applied(contents, inside)
             end = len(data) - TRAILER_BYTES
-            packed = inflation.again(data, behind, end, contents, revised)
+            level = LEVELS.get(data[EXTRA_FLAGS], 6)
+            packed = inflation.again(data, behind, end, contents, revised, level=level)
             if packed is not None:
                 made.append(Edit(behind, len(data), packed + _trailer(revised)))
     time = int.from_bytes(data[TIME], "little")

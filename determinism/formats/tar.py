@@ -76,8 +76,7 @@ def _matches(head: bytes, tail: bytes, name: str) -> bool:
 
 def _edits(data: Data, conditions: Conditions) -> Sequence[Edit]:
     edits: list[Edit] = []
-    within = Members(data, conditions)
-    is_image = False
+    plain: list[tuple[int, int, str]] = []
     for entry in _entries(data):
         if entry.kind in (PAX, PAX_GLOBAL):
             edits += _pax_edits(data, entry, conditions)
@@ -85,9 +84,11 @@ def _edits(data: Data, conditions: Conditions) -> Sequence[Edit]:
         edits += _header_edits(entry, _times(entry, conditions))
         if entry.kind in PLAIN:
             name = entry.header[NAME].partition(b"\0")[0].decode(errors="replace")
-            is_image = is_image or name.removeprefix("./") in WITH_DIGESTS
-            within.look(entry.contents, entry.contents + entry.size, name)
-    if not is_image:
+            plain.append((entry.contents, entry.contents + entry.size, name))
+    if not any(name.removeprefix("./") in WITH_DIGESTS for _, _, name in plain):
+        within = Members(data, conditions)
+        for start, end, name in plain:
+            within.look(start, end, name)
         edits += within.edits()
     return changes(data, edits)
 

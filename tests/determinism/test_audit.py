@@ -224,6 +224,17 @@ def test_a_run_that_fails_once_hides_nothing_and_costs_little() -> None:
     assert audit.conclusion().latent == {"exit code": Cause.RACE}
 
 
+def test_outputs_with_names_drawn_by_lot_are_random() -> None:
+    audit = Audit(None)
+    made = 0
+    while (run := audit.next_run()) is not None:
+        made += 1
+        outcome = Outcome({f"out/s-{made}.o": "same"}, {"exit code": "0"})
+        clue = Clue(40, Cause.RANDOM, "a name without a pattern")
+        audit.observed(run, outcome, clues={"out/s-1.o": clue, f"out/s-{made}.o": clue})
+    assert set(audit.conclusion().latent.values()) == {Cause.RANDOM}
+
+
 def test_streams_and_exit_codes_are_places() -> None:
     audit = Audit(Outcome({}, {"exit code": "0", "stdout": "a", "stderr": ""}))
     while (run := audit.next_run()) is not None:

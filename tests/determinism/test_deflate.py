@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings, strategies
 
 from determinism import gzip_program
-from determinism.deflate import MAX_CONTENTS_BYTES, ZLIB, Budget, Inflation, is_made_by
+from determinism.deflate import MAX_CONTENTS_BYTES, ZLIB, Budget, Encoder, Inflation, is_made_by
 from determinism.format import Declined
 from tests.determinism.made import run, written
 
@@ -31,7 +31,7 @@ def raw(data: bytes, level: int = 6, memory: int = 8, strategy: int = 0) -> byte
     return deflate.compress(data) + deflate.flush()
 
 
-def inflation(encoders: tuple[object, ...] = ZLIB, budget: int = 1 << 30) -> Inflation:
+def inflation(encoders: tuple[Encoder, ...] = ZLIB, budget: int = 1 << 30) -> Inflation:
     return Inflation(
         recognised=lambda head, name: head.startswith(b"known"),
         encoders=ZLIB if encoders is ZLIB else gzip_program.encoders(),
@@ -77,11 +77,12 @@ def test_a_stream_of_another_maker_is_not_made_again(strategy: int) -> None:
 def test_an_encoder_that_goes_wrong_is_not_asked_for_more() -> None:
     asked = []
 
-    def encoder(contents: bytes) -> Iterator[bytes]:
+    def deflated(contents: bytes) -> Iterator[bytes]:
         for part in (b"good", b"bad!", b"more"):
             asked.append(part)
             yield part
 
+    encoder = Encoder(6, deflated)
     assert not is_made_by(encoder, b"goodgoodmore", 0, 12, b"")
     assert asked == [b"good", b"bad!"]
     assert is_made_by(encoder, b".goodbad!more.", 1, 13, b"")

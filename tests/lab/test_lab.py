@@ -18,7 +18,6 @@ REPRESENTATIVE = (
     "guard_appended_zip",
     "guard_concat_gzip",
     "nv_cubin",
-    "nv_dlink_exe",
     "py_zipfile_now",
     "rs_bin_release_control",
     "rs_rlib_path",

@@ -6,7 +6,7 @@ from cas.digest import Digest, DigestFunction, InvalidDigest
 from cas.wire import RESERVED_SEGMENTS
 from protos import remote_execution_pb2 as reapi
 from re_client.status import NotServed, Refused
-from re_config.schema import Instance
+from re_config.determinism_tables import Instance
 from re_server.instances import Instances
 
 B3 = Instance(digest_function=DigestFunction.BLAKE3)

@@ -18,7 +18,7 @@ from cas.wire import digest_to
 from determinism.judge import Judge
 from protos import admin_pb2 as admin, remote_execution_pb2 as reapi, worker_pb2
 from re_client.status import NotServed, Overloaded, Refused, Unserved
-from re_config.schema import Instance
+from re_config.determinism_tables import Instance
 from re_server.executions import Reran, Rerun
 from re_server.hits import Hit, Hits
 from re_server.instances import Instances

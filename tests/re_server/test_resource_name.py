@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies
 from cas.digest import Digest, DigestFunction, InvalidDigest
 from cas.wire import RESERVED_SEGMENTS
 from re_client.status import NotServed, Refused
-from re_config.schema import Instance
+from re_config.determinism_tables import Instance
 from re_server.instances import Instances
 from re_server.resource_name import IDENTITY, Resource, parse_read, parse_write
 

@@ -64,13 +64,25 @@ async def test_inputs_in_memory_cannot_change_what_later_actions_get(tmp_path: P
         assert await worker.stdout(await worker.shell("cat d/a", INPUTS)) == "a"
 
 
-async def test_what_a_killed_worker_left_in_memory_is_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("setting", [IN_MEMORY, Setting()], ids=["tmpfs", "disk"])
+async def test_what_a_killed_worker_left_in_memory_is_removed(
+    tmp_path: Path, setting: Setting
+) -> None:
     path = tmp_path / "worker"
-    left = SHM / memory_name(path.resolve()) / "left"
-    left.mkdir(parents=True)
-    (left / "file").write_text("x")
-    async with site(path, IN_MEMORY):
-        assert not left.exists()
+    memory = SHM / memory_name(path.resolve())
+    (memory / "left").mkdir(parents=True)
+    (memory / "left" / "file").write_text("x")
+    async with site(path, setting):
+        assert not (memory / "left").exists()
+    assert not memory.exists()
+
+
+async def test_files_that_an_earlier_version_fixed_are_made_anew(tmp_path: Path) -> None:
+    stale = tmp_path / "worker" / "fixed" / "passwd"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("stale:x:65534:65534::/:/bin/sh\n")
+    async with site(tmp_path / "worker") as worker:
+        assert await worker.stdout(await worker.shell("id -un")) == "nobody\n"
 
 
 @pytest.mark.parametrize("kind", ["link", "file system", "none"])
@@ -80,9 +92,13 @@ async def test_a_folder_that_is_no_memory_is_refused(tmp_path: Path, kind: str) 
         link = SHM / memory_name(path.resolve())
         link.symlink_to(tmp_path)
         try:
-            with pytest.raises(FolderTaken, match="another user"):
+            with pytest.raises(FolderTaken, match="no folder of this user's"):
                 async with site(path, IN_MEMORY):
                     pass
+            async with site(path) as worker:  # one that needs none works all the same
+                assert worker.executor.folders.memory is None
+                action = await worker.action(["true"])
+                await worker.run(action, variation=worker_pb2.Variation(order_seed=1))
         finally:
             link.unlink()
         return
