@@ -68,10 +68,15 @@ def _section(format: Format) -> str:
         "Why behaviour is the same": format.preserves,
         "Standard": format.standard,
     }
-    lines = [
-        f"- {name}: {text[:1].upper()}{text[1:].removesuffix('.')}." for name, text in said.items()
-    ]
+    lines = [f"- {name}: {_sentence(text)}" for name, text in said.items()]
     return "\n".join([f"## {format.name}\n", *lines, ""])
+
+
+def _sentence(text: str) -> str:
+    """Begin with a capital, unless a name stands there: tIME, cpio(5)."""
+    word = text.partition(" ")[0]
+    start = text[:1].upper() if word.isalpha() and word.islower() else text[:1]
+    return f"{start}{text[1:].removesuffix('.')}."
 
 
 def main(arguments: list[str]) -> int:

@@ -76,6 +76,7 @@ class _Reviser:
         """Return the edits by one format; none where it declines."""
         member = partial(self.member, depth + 1) if depth < MAX_DEPTH else no_members
         conditions = replace(self.conditions, member=member)
+        mark = len(self.used)
         try:
             if format.name in INFLATING and depth < MAX_DEPTH:
                 inflating = INFLATING[format.name]
@@ -91,9 +92,11 @@ class _Reviser:
             if depth == 0:
                 said = str(error) if isinstance(error, Declined) else f"not parsed: {error}"
                 self.revision.declined.append((format.name, said))
-            return ()
+            edits = ()
         if edits:
             self.used.append((depth, format.name))
+        else:
+            del self.used[mark:]  # of members whose edits were not taken
         return edits
 
     def _is_recognised(self, head: bytes, name: str) -> bool:

@@ -440,7 +440,9 @@ class Variation(_message.Message):
     """Randomness is drawn from it for every program, where the host can do that."""
     @_builtins.property
     def environment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Variables that replace those that the sandbox sets of itself; never one of the Command's."""
+        """Variables that replace those that the sandbox sets of itself; never one of the Command's. An
+        empty value leaves the variable unset.
+        """
 
     @_builtins.property
     def delay(self) -> _duration_pb2.Duration:

@@ -20,14 +20,14 @@ def whole(
     """Return all variables of an action.
 
     given: the Command's own, which always stay. home: an empty folder of this run's.
-    own: the worker's variables. varied: what replaces those that are set here.
+    own: the worker's variables. varied: what replaces those that are set here; "" leaves one unset.
     """
     added = _fixed(prevent, home)
     switches = ((prevent.locale, LOCALE), (prevent.time_zone, ("TZ",)))
     for on, names in switches:
         if not on:
             added |= {name: value for name, value in own.items() if name.startswith(names)}
-    added |= varied
+    added = {name: value for name, value in (added | dict(varied)).items() if value}
     if any(name.startswith(LOCALE) for name in given):
         # LC_ALL would win over the Command's LANG.
         added = {name: value for name, value in added.items() if not name.startswith(LOCALE)}

@@ -186,7 +186,7 @@ class _Execution:
     """One action under way, in `folder`; its steps, in their order, are the methods.
 
     rewritten: outputs that were brought into canonical form. seen_root: where the action sees its
-    input root.
+    input root. modified_ns: modification time that inputs were given.
     """
 
     executor: Executor
@@ -196,6 +196,7 @@ class _Execution:
     metadata: reapi.ExecutedActionMetadata
     rewritten: list[Rewritten] = field(default_factory=list)
     seen_root: str = ""
+    modified_ns: int = 0
 
     async def fetch(self) -> None:
         """Make the input tree."""
@@ -209,6 +210,7 @@ class _Execution:
             prevent=self.executor.prevent,
             variation=self.task.variation,
         )
+        self.modified_ns = materialiser.modified_ns
         parents = {output.parent for output in self.loaded.outputs}
         inputs, start = self.loaded.inputs, self.loaded.working_directory
         async with files.holding(files_of(inputs)):
@@ -282,6 +284,7 @@ class _Execution:
             begun=self.metadata.execution_start_timestamp.ToNanoseconds() / 1e9,
             ended=self.metadata.execution_completed_timestamp.ToNanoseconds() / 1e9,
             seen_root=self.seen_root,
+            modified_ns=self.modified_ns,
             inputs={file.digest: files.path(file) for file in files_of(self.loaded.inputs)},
         )
         return rewritten(

@@ -12,7 +12,6 @@ from pathlib import Path
 from cas.digest import Digest
 from determinism.canonical import Circumstances, Output, Rewritten, Selection, canonicalise
 from worker.command import Loaded
-from worker.files import INPUT_TIME_NS
 from worker.materialise import inside
 
 SEARCHED_BYTES = 256 << 20  # of inputs, for one text; with more of them it is taken to be there
@@ -24,6 +23,7 @@ class Made:
 
     user: who it ran as; None: this process's user. begun, ended: seconds since 1970. seen_root:
     where the action saw its input root. inputs: files of the host, by digest.
+    modified_ns: modification time that inputs were given.
     """
 
     loaded: Loaded
@@ -33,6 +33,7 @@ class Made:
     ended: float
     seen_root: str
     inputs: dict[Digest, str]
+    modified_ns: int
 
 
 def rewritten(made: Made, selection: Selection, *, max_entries: int) -> list[Rewritten]:
@@ -56,13 +57,13 @@ def rewritten(made: Made, selection: Selection, *, max_entries: int) -> list[Rew
     )
 
 
-def passed_through(found: os.stat_result, user: int | None) -> bool:
+def _passed_through(found: os.stat_result, made: Made) -> bool:
     """Tell whether a file is an input, moved or linked here: its bytes are not to change.
 
     A hard link to the worker's own copy belongs to the worker, not to the action's user.
     """
-    foreign = user is not None and found.st_uid != user
-    return foreign or found.st_mtime_ns == INPUT_TIME_NS
+    foreign = made.user is not None and found.st_uid != made.user
+    return foreign or found.st_mtime_ns == made.modified_ns
 
 
 def _outputs(made: Made) -> Iterator[Output]:
@@ -81,7 +82,7 @@ def _outputs(made: Made) -> Iterator[Output]:
                 continue
             if stat.S_ISDIR(found.st_mode):
                 pending += [(f"{path}/{each}", f"{shown}/{each}") for each in _listed(path)]
-            elif stat.S_ISREG(found.st_mode) and not passed_through(found, made.user):
+            elif stat.S_ISREG(found.st_mode) and not _passed_through(found, made):
                 if not os.access(path, os.R_OK | os.W_OK):
                     os.chmod(path, found.st_mode | stat.S_IRUSR | stat.S_IWUSR)  # noqa: PTH101
                 yield Output(Path(path), shown)

@@ -1,7 +1,8 @@
 """ELF executables and shared libraries: temporary names in their symbols, and the GNU build-id.
 
 A build-id is random (`--build-id=uuid`), or follows from the bytes that the linker wrote, temporary
-names among them. The canonical one follows from the canonical bytes.
+names among them. The canonical one follows from the canonical bytes; one that is no random one is
+left where nothing else changes.
 
 Source: Linux Extensions to gABI, section "Object Files", NT_GNU_BUILD_ID: any bytes that are unique
 for the set of meaningful contents.
@@ -21,6 +22,7 @@ from determinism.format import Conditions, Data, Declined, Edit, Format
 NT_GNU_BUILD_ID = 3
 NOTE_HEADER_BYTES = 12
 MAX_NOTES_BYTES = 1 << 20  # notes are of some dozen bytes
+RANDOM_BYTES = 16  # of an id of the style uuid, or md5, which cannot be told from it
 MIN_ID_BYTES = 8  # shorter ones were given by hand
 HASH_BYTES = 32
 HASHED_BYTES = 1 << 20  # of the file, copied to be hashed at a time
@@ -61,6 +63,8 @@ def edits(data: Data, conditions: Conditions) -> Sequence[Edit]:
     found = _build_id(data, parsed)
     if found is None:
         return file_name_edits(data, parsed, conditions)
+    if found.end - found.start != RANDOM_BYTES and not file_name_edits(data, parsed, conditions):
+        return ()  # it follows from bytes that stay
     _check_unique(data, found, conditions)
     names = file_name_edits(data, parsed, conditions)
     if any(edit.start < found.end and found.start < edit.end for edit in names):
@@ -151,7 +155,8 @@ FORMAT = Format(
     version=1,
     harmless=False,
     rewrites="names of temporary files in STT_FILE symbols, with constants of the same length; the"
-    " GNU build-id, with a hash of the canonical bytes",
+    " GNU build-id, where it is of 16 bytes or such names change, with a hash of the canonical"
+    " bytes",
     standard="System V ABI, Object Files; Linux Extensions to gABI, NT_GNU_BUILD_ID",
     preserves="neither loaders nor programs go by such symbols; a build-id has to be unique for"
     " the contents, and is",

@@ -113,6 +113,15 @@ def test_members_of_members_are_rewritten(tmp_path: Path) -> None:
             assert archive.read("x.tar") == tar({"a": TEXT}, 0)
 
 
+def test_a_member_that_cannot_change_where_it_stands_is_not_told_of(tmp_path: Path) -> None:
+    # Compressed again it has another length, and in a tar file nothing is moved.
+    inner = gzipped(tar({"a": TEXT}), 0)
+    data = tar({"a.tgz": inner}, BEFORE - 10)
+    file = written(tmp_path / "out", data)
+    assert done(file) == []
+    assert file.read_bytes() == data
+
+
 def nested(depth: int) -> bytes:
     data = gzipped(time=INSIDE)
     for _ in range(depth):

@@ -122,7 +122,7 @@ def test_an_image_without_a_build_id_has_its_names_changed(tmp_path: Path) -> No
 
 
 def test_a_build_id_of_an_input_is_declined(tmp_path: Path) -> None:
-    data = linked(tmp_path, "-g")
+    data = linked(tmp_path, "-g", "-Wl,--build-id=uuid")
     run("strip", "made", "-o", "stripped", cwd=tmp_path)
     with pytest.raises(Declined, match="of an input"):
         FORMAT.edits((tmp_path / "stripped").read_bytes(), with_inputs(WINDOW, data))
@@ -179,3 +179,12 @@ def test_objects_core_files_and_others_have_no_such_form(tmp_path: Path) -> None
         with pytest.raises(Declined):
             FORMAT.edits(head, WINDOW)
     assert identity(b"text") is None
+
+
+def test_a_build_id_that_follows_from_bytes_that_stay_is_left(tmp_path: Path) -> None:
+    written(tmp_path / "alone.c", "int main(void) { return 0; }\n")
+    run("gcc", "-c", "alone.c", cwd=tmp_path)
+    run("gcc", "alone.o", "-Wl,--build-id=sha1", "-o", "made", cwd=tmp_path)
+    data = (tmp_path / "made").read_bytes()
+    assert identity(data)
+    assert FORMAT.edits(data, WINDOW) == ()
