@@ -27,6 +27,7 @@ check: $(READY) ## Run the linters, and look for generated files that are stale.
 	.venv/bin/lint-imports --no-logo
 	$(PYTHON) scripts/generate_protos.py --check
 	$(PYTHON) -m re_config.reference --check
+	$(PYTHON) -m determinism.reference --check
 
 fix: $(READY) ## Format, and mend what the linter can.
 	.venv/bin/ruff format .

@@ -198,7 +198,9 @@ def _look_into(config: Config, store: OpenStore, shared: Shared, reruns: Reruns 
         shared.afterwards.consumption = Consumption(witness.ledger, blobs, shared.limits)
     if reruns is not None:
         audit = settings.audit
-        shared.afterwards.auditor = Auditor(reruns, witness, blobs, shared.limits, audit)
+        shared.afterwards.auditor = Auditor(
+            reruns, witness, blobs, shared.limits, settings=audit, pins=shared.results.pin
+        )
 
 
 def _memories(config: Config, store: OpenStore) -> tuple[Presence, Hits]:

@@ -9,19 +9,20 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
-from action_cache.results import ActionKey
+from action_cache.results import ActionKey, Pin
 from cas.store import BlobStore
 from cas.tree import TreeLimits
 from determinism.attribution.cause import clue_of
 from determinism.attribution.clue import CERTAIN, Circumstances, Clue
 from determinism.attribution.compare import found_in
 from determinism.attribution.place import Found
-from determinism.audit import Audit, Conclusion, Run, Settings
+from determinism.audit import Audit, Conclusion, Settings
 from determinism.difference import Attributed, Cause
 from determinism.learning import helpful
 from determinism.observation import Source
 from determinism.outcome import outcome_of
 from determinism.sampling import Sampler
+from protos import remote_execution_pb2 as reapi
 from re_config import determinism_tables
 from re_server.background import survived
 from re_server.comparison import Comparison, Pair, output_of
@@ -49,7 +50,7 @@ class Audited:
 class Auditor:
     """Audits what it is told to at once, and a sample of all actions when workers are idle.
 
-    audited: actions whose audit has ended.
+    pins: returns an action's pin. audited: actions whose audit has ended.
     """
 
     def __init__(
@@ -58,8 +59,11 @@ class Auditor:
         witness: Witness,
         blobs: BlobStore,
         limits: TreeLimits,
+        *,
         settings: determinism_tables.Audit,
+        pins: Callable[[ActionKey], Awaitable[Pin | None]],
     ) -> None:
+        self._pins = pins
         self._reruns = reruns
         self._witness = witness
         self._blobs = blobs
@@ -107,13 +111,13 @@ class Auditor:
 
         Raises UNRUNNABLE where it cannot be run.
         """
-        audit = Audit(None, Settings(runs=runs or self._settings.runs))
-        office = _Office(self, key)
+        office = await self._begun(key, wait)
+        audit = Audit(office.outcome, Settings(runs=runs or self._settings.runs))
         while (run := audit.next_run()) is not None:
             if wait is not None:
                 await wait()
             reran = await self._reruns.run(key, run.variation)
-            found = await office.take(run, reran)
+            found = await office.take(reran)
             audit.observed(
                 run,
                 outcome_of(reran.result, key.action.function),
@@ -124,6 +128,26 @@ class Auditor:
         audited = Audited(conclusion, office.differences(conclusion))
         self._keep(key, office, audited)
         return audited
+
+    async def _begun(self, key: ActionKey, wait: Wait | None) -> _Office:
+        """Return the result that all others are held against.
+
+        That is the pin, where a run with the same tools and rules comes now: the older it is, the
+        slower the clocks that show. Else it is the result of that run.
+        """
+        if wait is not None:
+            await wait()
+        reran = await self._reruns.run(key)
+        reference, run = reran.result, circumstances(reran)
+        pin = await self._pins(key)
+        known = (run.toolchain, run.rules)
+        if pin is not None and run.toolchain and known == (pin.origin.toolchain, pin.origin.rules):
+            reference = pin.kept.result
+            begun, ended = span_of(reference)
+            run = replace(run, begun=begun, ended=ended)
+        office = _Office(self, key, reference, run)
+        office.number, office.program = self.noted(key, reran), reran.ran.report.program
+        return office
 
     def _keep(self, key: ActionKey, office: _Office, audited: Audited) -> None:
         self.audited += 1
@@ -144,40 +168,46 @@ class Auditor:
             if not self._reruns.dispatcher.spare or self._reruns.dispatcher.executing:
                 idle_since = time.monotonic()
 
-    async def pairs(self, key: ActionKey, first: Reran, then: Reran) -> list[Pair]:
+    async def pairs(
+        self, key: ActionKey, first: reapi.ActionResult, then: reapi.ActionResult
+    ) -> list[Pair]:
         comparison = Comparison(self._blobs, key.action.function, self._limits)
-        return [pair async for pair in comparison.pairs(first.result, then.result)]
+        return [pair async for pair in comparison.pairs(first, then)]
 
     def noted(self, key: ActionKey, reran: Reran) -> int:
         return self._witness.reran(key, reran, Source.AUDIT)
 
 
 class _Office:
-    """Compares each run of one audit with the first.
+    """Compares each run of one audit with a reference, the result of `reference_run`.
 
     number: in the ledger, of a run that differed, or of the first. formats: those whose canonical
     forms would take differences out.
     """
 
-    def __init__(self, auditor: Auditor, key: ActionKey) -> None:
+    def __init__(
+        self,
+        auditor: Auditor,
+        key: ActionKey,
+        reference: reapi.ActionResult,
+        reference_run: Circumstances,
+    ) -> None:
         self._auditor = auditor
         self._key = key
-        self._first: Reran | None = None
+        self._reference = reference
+        self._reference_run = reference_run
+        self.outcome = outcome_of(reference, key.action.function)
         self._places: dict[str, list[tuple[Clue, Attributed]]] = {}
         self.number = 0
         self.program = ""
         self.formats: set[str] = set()
 
-    async def take(self, run: Run, reran: Reran) -> Mapping[str, Clue]:
+    async def take(self, reran: Reran) -> Mapping[str, Clue]:
         """Return what the contents of each place that differs suggest."""
         number = self._auditor.noted(self._key, reran)
-        if self._first is None:
-            self._first, self.number = reran, number
-            self.program = reran.ran.report.program
-            return {}
         clues: dict[str, Clue] = {}
-        first_run, then_run = circumstances(self._first), circumstances(reran)
-        for pair in await self._auditor.pairs(self._key, self._first, reran):
+        first_run, then_run = self._reference_run, circumstances(reran)
+        for pair in await self._auditor.pairs(self._key, self._reference, reran.result):
             found = await asyncio.to_thread(found_in, *pair)
             judged = [(clue_of(each, first_run, then_run), each) for each in found]
             where = self._where(pair.difference.where)
@@ -197,8 +227,7 @@ class _Office:
             )
 
     def _where(self, where: str) -> str:
-        assert self._first is not None
-        return output_of(self._first.result, where)
+        return output_of(self._reference, where)
 
     def _remember(self, where: str, judged: list[tuple[Clue, Found]]) -> None:
         if where not in self._places and len(self._places) < MAX_PLACES:
