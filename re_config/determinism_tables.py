@@ -73,7 +73,7 @@ class Audit(Table, frozen=True):
     runs: Count = 5
     """Runs for each factor once a difference was seen. Fewer blame wrong ones."""
 
-    max_seconds: Seconds = 600
+    max_seconds: Seconds = 60
     """Actions that took longer are audited only when asked for by `holdfast audit`."""
 
     max_waiting: Count = 1000

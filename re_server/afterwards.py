@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
 
 from action_cache.results import ActionKey
 from cas.digest import Digest
 from determinism.arbiter import Odd
+from re_client.parallel import first_of
 from re_server.auditing import Auditor
 from re_server.consumption import Consumption
 from re_server.determinism_metrics import Rulings
@@ -54,7 +56,8 @@ class Afterwards:
         if self.inquiry is not None and conflict is not None:
             self.inquiry.add(conflict)
 
-    def loops(self) -> list[Coroutine[None, None, None]]:
-        """Return what is to run beside the server."""
-        parts = (self.inquiry, self.consumption, self.auditor)
-        return [part.run() for part in parts if part is not None]
+    def loops(self, stopping: asyncio.Event) -> list[Coroutine[None, None, None]]:
+        """Return what is to run beside the server; it runs no actions once `stopping` is set."""
+        running = [part.run() for part in (self.inquiry, self.auditor) if part is not None]
+        loops = [first_of(loop, stopping.wait()) for loop in running]
+        return loops if self.consumption is None else [*loops, self.consumption.run()]

@@ -134,10 +134,10 @@ async def assembled(
     )
     async with writes.closing():
         if dispatcher is None:
-            async with background(*shared.afterwards.loops()):
+            async with background(*shared.afterwards.loops(parts.stopping)):
                 yield parts
         else:
-            async with dispatcher.running(), background(*shared.afterwards.loops()):
+            async with dispatcher.running(), background(*shared.afterwards.loops(parts.stopping)):
                 yield parts
 
 
