@@ -63,8 +63,9 @@ def edits(data: Data, conditions: Conditions) -> Sequence[Edit]:
     found = _build_id(data, parsed)
     if found is None:
         return file_name_edits(data, parsed, conditions)
-    if found.end - found.start != RANDOM_BYTES and not file_name_edits(data, parsed, conditions):
-        return ()  # it follows from bytes that stay
+    follows = found.end - found.start != RANDOM_BYTES and not conditions.seen_root
+    if follows and not file_name_edits(data, parsed, conditions):
+        return ()  # from bytes that stay: no path was rewritten before, and no name is
     _check_unique(data, found, conditions)
     names = file_name_edits(data, parsed, conditions)
     if any(edit.start < found.end and found.start < edit.end for edit in names):

@@ -29,9 +29,14 @@ def test_every_call_is_answered_correctly_by_the_bare_server_and_by_ours(tmp_pat
 
 
 def test_actions_run_with_the_worker_inside_and_outside_of_the_server(tmp_path: Path) -> None:
-    tables = execution.run(tmp_path, execution.QUICK)
-    assert [list(table.rows) for table in tables] == [["4 in flight", "32 in flight"]] * 2
-    assert all(is_filled(table) for table in tables)
+    rates, starts, cost = execution.run(tmp_path, execution.QUICK)
+    assert list(rates.rows) == list(cost.rows) == ["4 in flight", "32 in flight"]
+    assert list(starts.rows) == [
+        "no switch of worker.prevent",
+        "all switches",
+        "seeded randomness",
+    ]
+    assert all(is_filled(table) for table in (rates, starts, cost))
 
 
 def test_memory_is_measured_while_blobs_stream_both_ways(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_images_of_two_roots_become_the_same_with_a_new_build_id(tmp_path: Path)
         built(root, "gcc", "-g", "-save-temps=obj")
         after = edited(root, tmp_path)
         assert after
-        made.append(canonical(elf_image.FORMAT, after, WINDOW))
+        made.append(canonical(elf_image.FORMAT, after, replace(WINDOW, seen_root=str(root))))
     assert made[0] == made[1]
     image = written(tmp_path / "image", made[0], 0o755)
     assert run(image, cwd=tmp_path) == b""

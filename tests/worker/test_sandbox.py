@@ -95,7 +95,7 @@ async def test_the_environment_has_no_effect_outside_the_sandbox(any_worker: Sit
     source = (
         b"#include <stdio.h>\n#include <unistd.h>\n"
         b"__attribute__((constructor)) static void loaded(void) {\n"
-        b'  char name[64]; snprintf(name, 64, "%s/by-%d", OUT, (int)getuid());\n'
+        b'  char name[4096]; snprintf(name, 4096, "%s/by-%d", OUT, (int)getuid());\n'
         b'  FILE *file = fopen(name, "w"); if (file) fclose(file); }\n'
     )
     out = any_worker.path.parent / "loaded"
