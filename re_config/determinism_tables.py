@@ -48,8 +48,7 @@ class Instance(Table, frozen=True):
     in. all: every one. An action's platform property `holdfast-canonicalise` wins."""
 
     formats: tuple[str, ...] = ()
-    """Formats that are applied beside those, by the names that `holdfast canonicalise --list`
-    shows."""
+    """Formats that are applied beside those, by their names in docs/canonical-forms.md."""
 
     text_rules: tuple[TextRule, ...] = ()
     """Rewritings of your own for text outputs. They can break what reads the outputs: keep them
