@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ async def test_a_read_that_is_cancelled_at_any_point_closes_its_file(
         for _ in range(turns):
             await asyncio.sleep(0)
         reading.cancel()
-        with pytest.raises(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError):  # it may have come to its end before
             await reading
         assert await store.blobs.read_all(digest) == data
     assert _open_files() <= before
