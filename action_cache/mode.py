@@ -12,7 +12,3 @@ class Mode(StrEnum):
     OBSERVE = "observe"
     PIN = "pin"
     STRICT = "strict"
-
-    @property
-    def canonicalises(self) -> bool:
-        return self in {Mode.PIN, Mode.STRICT}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
@@ -12,7 +12,7 @@ from cas.digest import Digest, InvalidDigest
 from cas.store import BlobStore
 from cas.tree import InvalidMessage, MissingInputs, TreeLimits, is_empty, load_inputs
 from cas.wire import digest_from
-from protos import remote_execution_pb2 as reapi
+from protos import remote_execution_pb2 as reapi, worker_pb2
 from re_client.status import Refused
 from scheduler.platform import OWN
 from worker.program import program_of
@@ -20,9 +20,14 @@ from worker.seeded import PROPERTY as SEEDED_PROPERTY
 
 MODE_PROPERTY = "holdfast-determinism"  # of a platform: chooses the mode for one action
 EXTENT_PROPERTY = "holdfast-canonicalise"  # likewise: which formats outputs are rewritten of
-Extent = Literal["off", "learned", "all"]
 KNOWN = (MODE_PROPERTY, EXTENT_PROPERTY, SEEDED_PROPERTY)  # of those that start with OWN
-_EXTENTS: dict[str, Extent] = {"off": "off", "learned": "learned", "all": "all"}
+EXTENTS: dict[
+    str, worker_pb2.Canonicalise.ValueType
+] = {  # by what a configuration or a platform says
+    "off": worker_pb2.Canonicalise.NOTHING,
+    "learned": worker_pb2.Canonicalise.LEARNED,
+    "all": worker_pb2.Canonicalise.EVERYTHING,
+}
 
 Known = TypeVar("Known", bound=Message)
 
@@ -40,7 +45,7 @@ class LoadedAction:
     command: reapi.Command
     platform: tuple[tuple[str, str], ...]
     mode: Mode | None
-    extent: Extent | None
+    extent: worker_pb2.Canonicalise.ValueType | None
     program: str
     input_root: Digest | None
     named: tuple[Digest, ...]
@@ -127,8 +132,8 @@ def _mode(platform: tuple[tuple[str, str], ...]) -> Mode | None:
     return Mode(asked) if asked else None
 
 
-def _extent(platform: tuple[tuple[str, str], ...]) -> Extent | None:
-    return _EXTENTS.get(_asked(platform, EXTENT_PROPERTY, list(_EXTENTS)))
+def _extent(platform: tuple[tuple[str, str], ...]) -> worker_pb2.Canonicalise.ValueType | None:
+    return EXTENTS.get(_asked(platform, EXTENT_PROPERTY, list(EXTENTS)))
 
 
 def _asked(platform: tuple[tuple[str, str], ...], property: str, allowed: list[str]) -> str:

@@ -19,6 +19,7 @@ from determinism.attribution.place import Found
 from determinism.audit import Audit, Conclusion, Settings
 from determinism.difference import Attributed, Cause
 from determinism.learning import helpful
+from determinism.ledger.attributing import MAX_DIFFERENCES
 from determinism.observation import Source
 from determinism.outcome import outcome_of
 from determinism.sampling import Sampler
@@ -33,7 +34,6 @@ from re_server.witness import Witness, span_of
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 1.0  # for which workers have had nothing to do before a run of an audit begins
-MAX_PLACES = 200  # that are kept of one audit
 
 OnRun = Callable[[str], object]
 Wait = Callable[[], Awaitable[None]]
@@ -230,8 +230,8 @@ class _Office:
         return output_of(self._reference, where)
 
     def _remember(self, where: str, judged: list[tuple[Clue, Found]]) -> None:
-        if where not in self._places and len(self._places) < MAX_PLACES:
-            self._places[where] = [(clue, each.place) for clue, each in judged][:MAX_PLACES]
+        if where not in self._places and len(self._places) < MAX_DIFFERENCES:
+            self._places[where] = [(clue, each.place) for clue, each in judged][:MAX_DIFFERENCES]
 
     def differences(self, conclusion: Conclusion) -> tuple[Attributed, ...]:
         """Return each place that differed, with the cause that runs and contents have told."""
@@ -239,7 +239,7 @@ class _Office:
             _told(place, clue, self._where(where), conclusion)
             for where, places in self._places.items()
             for clue, place in places
-        )[:MAX_PLACES]
+        )[:MAX_DIFFERENCES]
 
 
 def _told(place: Attributed, clue: Clue, where: str, conclusion: Conclusion) -> Attributed:

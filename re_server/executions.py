@@ -11,17 +11,12 @@ from protos import remote_execution_pb2 as reapi, worker_pb2
 from re_client.status import Refused
 from re_config.determinism_tables import Instance
 from re_config.schema import Execution as Settings
-from re_server.actions import Extent, LoadedAction
+from re_server.actions import EXTENTS, LoadedAction
 from re_server.caller import Caller
 from scheduler.attached import Ran
 from scheduler.request import Request, Rewriting, TextRule
 
 LEAST_URGENT = 1 << 30  # priority of the server's own runs: after everything a client asks for
-EXTENTS: dict[Extent, worker_pb2.Canonicalise.ValueType] = {
-    "off": worker_pb2.Canonicalise.NOTHING,
-    "learned": worker_pb2.Canonicalise.LEARNED,
-    "all": worker_pb2.Canonicalise.EVERYTHING,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +61,11 @@ def rewriting_of(
 
     learned: the formats that a program's outputs were seen to differ in.
     """
-    extent = loaded.extent or instance.canonicalise
-    if extent == "off":
+    extent = EXTENTS[instance.canonicalise] if loaded.extent is None else loaded.extent
+    if extent == worker_pb2.Canonicalise.NOTHING:
         return Rewriting()
     return Rewriting(
-        EXTENTS[extent],
+        extent,
         tuple(sorted({*instance.formats, *learned(loaded.program)})),
         tuple(
             TextRule(rule.name, rule.pattern, rule.fill, rule.outputs, rule.mnemonic)

@@ -14,6 +14,7 @@ from determinism.attribution.cause import attributed
 from determinism.attribution.clue import Circumstances
 from determinism.difference import Attributed, Cause
 from determinism.learning import helpful
+from determinism.ledger.attributing import MAX_DIFFERENCES
 from determinism.observation import Source
 from determinism.outcome import outcome_of
 from protos import remote_execution_pb2 as reapi
@@ -25,15 +26,13 @@ from re_server.witness import Conflict, Witness, span_of
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 1000  # conflicts; what comes beyond is recorded without its causes
-MAX_PLACES = 200  # that are kept of one pair of results
 
 
 class Inquiry:
     """Takes one conflict after the other.
 
     reruns: None where nothing is executed or conflicts are not to be arbitrated.
-    judged: how often each was the odd one out. unheard: conflicts that were left out, since too
-    many waited.
+    judged: how often each was the odd one out.
     """
 
     def __init__(
@@ -46,12 +45,11 @@ class Inquiry:
         self._waiting: deque[Conflict] = deque()
         self._woken = asyncio.Event()
         self.judged: Counter[Odd] = Counter()
-        self.unheard = 0
 
     def add(self, conflict: Conflict) -> None:
         """Have a conflict looked into."""
         if len(self._waiting) >= MAX_WAITING:
-            self.unheard += 1
+            log.warning("a conflict is not looked into: %d wait already", MAX_WAITING)
             return
         self._waiting.append(conflict)
         self._woken.set()
@@ -108,11 +106,11 @@ class Inquiry:
                 formats |= await asyncio.to_thread(
                     helpful, difference.where, first, then, first_run, then_run
                 )
-            if len(found) >= MAX_PLACES:
+            if len(found) >= MAX_DIFFERENCES:
                 break
         if self._witness.ledger is not None:
             self._witness.ledger.learn(conflict.observation.program, formats)
-        return found[:MAX_PLACES]
+        return found[:MAX_DIFFERENCES]
 
     async def _judgement(
         self, conflict: Conflict, differences: list[Attributed], reruns: Reruns

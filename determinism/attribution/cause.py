@@ -64,14 +64,6 @@ def clue_for(
     return max(clues, key=lambda clue: clue.weight, default=NOTHING)
 
 
-def cause_from_content(
-    found: Found, first_run: Circumstances, then_run: Circumstances
-) -> tuple[Cause, str]:
-    """Return the cause of one place, and the evidence; unknown where nothing tells."""
-    clue = clue_of(found, first_run, then_run)
-    return clue.cause, clue.evidence
-
-
 def clue_of(found: Found, first_run: Circumstances, then_run: Circumstances) -> Clue:
     """Return the best of what suggests a cause."""
     if found.derived:
