@@ -1,7 +1,7 @@
 # `make` alone says what there is. Each target is complete from a bare checkout on Debian 12.
 
 PYTHON := .venv/bin/python
-READY := .venv/ready .lab/ready
+READY := .venv/ready .lab/ready .peers/ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo lab test check fix protos bench soak coverage
@@ -9,10 +9,10 @@ READY := .venv/ready .lab/ready
 help: ## Say what there is.
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-$(READY) &: pyproject.toml scripts/setup
+$(READY) &: pyproject.toml scripts/setup benchmarks/buildgrid.txt
 	@scripts/setup
 
-setup: $(READY) ## Install what is needed: Debian packages, and the environment .venv, compilers in .lab.
+setup: $(READY) ## Install what is needed: Debian packages, the environment .venv, compilers in .lab, other servers in .peers.
 
 demo: $(READY) ## Watch Bazel build through Holdfast: a C++ project, twice, and what never is alike.
 	@$(PYTHON) -m scripts.demo

@@ -19,7 +19,6 @@ TARGETS = "//..."
 
 def run(folder: Path, *, rounds: int = 3) -> list[Table]:
     """Measure. folder: for everything; it can be removed after."""
-    peers.install()
     table = Table(
         "A warm Bazel build, in seconds",
         "Bazel 4.2.3, the generated C++ work space, remote cache alone: `bazel clean`, then a "
@@ -37,6 +36,7 @@ def run(folder: Path, *, rounds: int = 3) -> list[Table]:
                 stack.enter_context(servers.holdfast(folder / "holdfast")),
                 stack.enter_context(peers.buildgrid(folder / "buildgrid")),
                 stack.enter_context(peers.casd(folder / "casd")),
+                stack.enter_context(peers.bazel_remote(folder / "bazel-remote")),
             )
         }
         for name, builds in _measured(bazel, caches, rounds).items():

