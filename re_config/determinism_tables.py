@@ -58,6 +58,11 @@ class Instance(Table, frozen=True):
     """Refuse results that clients upload before the Action and the Command. Turn off for clients
     whose action digests name nothing in the store, such as moon."""
 
+    lenient: bool = False
+    """Take what the protocol forbids and bazel-remote sends to a server behind its gRPC proxy:
+    uploads over ByteStream whose messages leave out write_offset and finish_write, once they are
+    the whole blob."""
+
     allow_pin_replace: bool = False
     """Let callers replace a pinned result with the header `holdfast-pin: replace`."""
 

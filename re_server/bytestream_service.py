@@ -100,8 +100,9 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
     ) -> int | None:
         """Receive one connection's part of an upload, which stays open if the connection breaks."""
         me = write.holder = object()
+        lenient = self._instances.find(write.resource.instance).lenient
         try:
-            return await _receive(name, write, me, first, messages)
+            return await _receive(name, write, me, first, messages, lenient=lenient)
         except Unfinished:
             raise
         except ValueError:
@@ -146,9 +147,12 @@ async def _receive(
     me: object,
     first: WriteMessage,
     messages: AsyncIterator[WriteMessage],
+    *,
+    lenient: bool,
 ) -> int | None:
     """Add all that a connection sends; return the committed size, None where it ended early.
 
+    lenient: offsets may be left out, and finish_write where all of the blob has come.
     Raises Refused where a message does not follow the one before it, Unfinished where the stream
     ends before the upload does.
     """
@@ -157,7 +161,7 @@ async def _receive(
     while message is not None and not write.ended:
         if write.holder is not me:
             raise Unserved(f"resource_name {name!r}: another connection goes on with this upload")
-        _check(message, name, expected)
+        _check(message, name, 0 if lenient and not message.write_offset else expected)
         await write.add(message.data)
         expected += len(message.data)
         if message.finish_write:
@@ -166,6 +170,8 @@ async def _receive(
         message = await anext(messages, None)
     if write.ended:
         return None
+    if lenient and write.received == write.resource.digest.size:
+        return expected
     raise Unfinished(
         f"the stream ended without finish_write; the upload stays open at {write.received} bytes"
     )
