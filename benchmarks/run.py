@@ -17,7 +17,18 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import bazel_warm, calls, canonical, execution, ledger, load, memory, peers, start
+from benchmarks import (
+    bazel_warm,
+    calls,
+    canonical,
+    execution,
+    ledger,
+    load,
+    memory,
+    overload,
+    peers,
+    start,
+)
 from benchmarks.corpus import MIB
 from benchmarks.servers import BUILD
 from benchmarks.table import Table, write_json
@@ -36,6 +47,7 @@ TOPICS: dict[str, Topic] = {
     "start": start.run,
     "canonical": canonical.run,
     "ledger": ledger.run,
+    "overload": lambda folder: overload.run(folder, overload.Size()),
 }
 QUICK: dict[str, Topic] = {
     "load": lambda folder: load.run(folder, calls.QUICK, with_peers=False),
@@ -45,6 +57,7 @@ QUICK: dict[str, Topic] = {
     "start": lambda folder: start.run(folder, blobs=QUICK_BLOBS, rounds=1),
     "canonical": lambda folder: canonical.run(folder, functions=50, size=8 * MIB, rounds=1),
     "ledger": lambda folder: ledger.run(folder, observations=2000, rounds=1),
+    "overload": lambda folder: overload.run(folder, overload.QUICK),
 }
 
 

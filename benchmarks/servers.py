@@ -51,6 +51,10 @@ class Running:
         """Memory in use now, over the process and all that it started."""
         return _status_bytes(self.pid, "VmRSS")
 
+    def own_bytes(self) -> int:
+        """The same without files: pages of the index come and go as the system likes."""
+        return _status_bytes(self.pid, "RssAnon")
+
     def peak_resident_bytes(self) -> int:
         """Most memory in use since the start or `forget_peak`: the sum of the processes' own."""
         return _status_bytes(self.pid, "VmHWM")

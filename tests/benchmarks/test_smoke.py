@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import canonical, execution, load, memory, servers, start
+from benchmarks import canonical, execution, load, memory, overload, servers, start
 from benchmarks.calls import QUICK
 from benchmarks.corpus import MIB
 from benchmarks.table import Table, write_json
@@ -56,6 +56,13 @@ def test_canonical_forms_are_measured_beside_compiling_and_reading(tmp_path: Pat
     assert set(left.rows) == set(canonical.DECLINING)
     assert is_filled(beside)
     assert is_filled(left)
+
+
+def test_an_overloaded_server_loses_nothing_that_it_took(tmp_path: Path) -> None:
+    (table,) = overload.run(tmp_path, overload.QUICK)
+    assert is_filled(table)
+    lost, unexplained = table.columns.index("lost"), table.columns.index("unexplained")
+    assert all(cells[lost] == cells[unexplained] == 0 for cells in table.rows.values())
 
 
 def test_figures_are_written_for_people_and_for_programs(tmp_path: Path) -> None:
