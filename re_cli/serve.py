@@ -10,6 +10,7 @@ import click
 from re_cli.config import config_option
 from re_cli.failure import reported
 from re_cli.process import log_level_option, log_to_stderr, run
+from re_config.hiding import with_own_files_hidden
 from re_config.load import load
 from re_config.schema import Config
 
@@ -44,7 +45,7 @@ def command(
         config_file, server={name: value for name, value in given.items() if value is not None}
     )
     log_to_stderr(log_level)
-    _serve(config, as_json=as_json)
+    _serve(with_own_files_hidden(config, [config_file] if config_file else []), as_json=as_json)
 
 
 def _serve(config: Config, *, as_json: bool) -> None:

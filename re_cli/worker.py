@@ -15,6 +15,7 @@ from re_cli.failure import FAILED, fail, reported
 from re_cli.output import json_option, print_json
 from re_cli.process import log_level_option, log_to_stderr, run
 from re_cli.remote import Remote, with_remote
+from re_config.hiding import with_own_files_hidden
 from re_config.load import load
 from re_config.schema import Config
 from worker.explain import Explanation, explain
@@ -49,7 +50,7 @@ def command(
     """
     if as_json and not only_explain:
         raise click.UsageError("--json goes with --explain")
-    config = load(config_file)
+    config = with_own_files_hidden(load(config_file), [config_file] if config_file else [])
     log_to_stderr(log_level)
     if only_explain:
         _explain(config, as_json=as_json)

@@ -26,6 +26,7 @@ from re_config import schema
 from worker import environment, identity, seeded, variation
 from worker.conditions import own_umask
 from worker.folders import Folders
+from worker.hiding import covers
 from worker.identity import HOME, HOST_NAME
 from worker.prevention import in_force, unrandomised
 from worker.process import (
@@ -196,6 +197,7 @@ class Bubblewrap(Sandbox):
             mounts |= {path: ["--ro-bind", path, path] for path in GUARDED if Path(path).exists()}
         mounts["/b"] = _folder("/b")
         mounts |= self._identity()
+        mounts |= covers([*self._config.hidden, str(self._folders.path)], self._visible)
         for folder in {parent for path in mounts for parent in _parents(path, self._visible)}:
             mounts[folder] = _folder(folder)
         # What lies above comes first.
