@@ -4,104 +4,109 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import astuple
-from hashlib import blake2b
 from itertools import islice
 
 import msgspec
 
-from action_cache.results import ActionKey, Kept, Origin, Pin, ResultStore, Slot
+from action_cache.disk_proposals import DiskProposals, ProposalLimits
+from action_cache.disk_records import (
+    Entry,
+    StoredOrigin,
+    action_in,
+    encode,
+    entry_of,
+    kept_from,
+    origin_from,
+    packed_key,
+    packed_name,
+    stored_origin,
+)
+from action_cache.results import ActionKey, Kept, Pin, ResultStore, Slot
 from cas.digest import Digest
-from cas.disk_index import DiskIndex, digest_of, key_of
+from cas.disk_index import DiskIndex, key_of
 from cas.environment import Database, Environment, Read
 
-INSTANCE_BYTES = 16  # of the hash of an instance name, which starts a key
 PINS_AT_ONCE = 256  # read in one snapshot while all pins are listed
-
-
-class _Entry(msgspec.Struct, frozen=True, array_like=True):
-    """A Kept, as it is written. references: keys of blobs."""
-
-    serialised: bytes
-    references: list[bytes]
-
-
-class _Origin(msgspec.Struct, frozen=True, array_like=True):
-    """An Origin, as it is written: what is left out at its end is not known."""
-
-    program: str = ""
-    target: str = ""
-    mnemonic: str = ""
-    invocation: str = ""
-    toolchain: str = ""
-    rules: str = ""
 
 
 class _Pin(msgspec.Struct, frozen=True, array_like=True):
     """A Pin, as it is written. Fields that came later have defaults, so that old records open."""
 
     instance: str
-    entry: _Entry
+    entry: Entry
     first_seen: float
     last_seen: float
     revision: int
     agreements: int
     conflicts: int
     losses: int
-    origin: _Origin = _Origin()
+    origin: StoredOrigin = StoredOrigin()
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode_entry = msgspec.msgpack.Decoder(_Entry).decode
+_decode_entry = msgspec.msgpack.Decoder(Entry).decode
 _decode_pin = msgspec.msgpack.Decoder(_Pin).decode
 
 
 class DiskResults(ResultStore):
-    """See docs/storage.md for the layout. dropped: entries that went with a blob of theirs."""
+    """See docs/storage.md for the layout.
 
-    def __init__(self, environment: Environment, index: DiskIndex) -> None:
+    dropped: entries that went with a blob of theirs. proposals: what only its writers are answered
+    with. limits: on those.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        index: DiskIndex,
+        limits: ProposalLimits = ProposalLimits(),  # noqa: B008 - it is frozen
+    ) -> None:
         self._environment = environment
         self._index = index
         self._results: Database = environment.database("results")
         self._referrers: Database = environment.database("referrers", duplicates=True)
         self._pins: Database = environment.database("pins")
+        self.proposals = DiskProposals(environment, limits)
         self.dropped = 0
         index.on_drop(self._drop_referrers)
+        index.on_drop(self.proposals.drop_referrers)
 
     async def find(self, key: ActionKey) -> Kept | None:
         with self._environment.read() as read:
-            return self._entry(read, _packed(key))
+            return self._entry(read, packed_key(key))
 
     async def change(self, key: ActionKey, decide: Callable[[Slot], Slot]) -> Slot:
-        packed = _packed(key)
+        packed = packed_key(key)
 
         def change(write: Read) -> Slot:
             pin = self._pin(write, packed)
             intact = pin is not None and self._all_there(write, pin.kept.references)
-            before = Slot(self._entry(write, packed), pin, intact)
+            proposals = self.proposals.of(write, packed)
+            before = Slot(self._entry(write, packed), pin, intact, proposals)
             after = decide(before)
             if after.entry != before.entry:
                 self._put(write, packed, after.entry)
             if after.pin != before.pin:
                 self._put_pin(write, key, after.pin)
                 self._mark(write, packed, before.pin, after.pin)
+            if after.proposals != proposals:
+                self.proposals.change(write, key, proposals, after.proposals)
             return after
 
         return await self._environment.write(change)
 
     async def pin(self, key: ActionKey) -> Pin | None:
         with self._environment.read() as read:
-            return self._pin(read, _packed(key))
+            return self._pin(read, packed_key(key))
 
     async def pins(self, instance: str | None = None) -> AsyncIterator[tuple[ActionKey, Pin]]:
-        prefix = b"" if instance is None else _packed_instance(instance)
+        prefix = b"" if instance is None else packed_name(instance)
         after = prefix
         while batch := self._pins_after(after):
             for packed, kept in batch:
                 if not packed.startswith(prefix):
                     return
                 stored = _decode_pin(kept)
-                action = digest_of(packed[INSTANCE_BYTES:])
+                action = action_in(packed)
                 yield ActionKey(stored.instance, action), _pin_from(stored)
             after = batch[-1][0] + b"\0"
             await asyncio.sleep(0)  # nobody else is held up, however many pins there are
@@ -116,7 +121,7 @@ class DiskResults(ResultStore):
 
     def _entry(self, read: Read, packed: bytes) -> Kept | None:
         found = read.get(packed, db=self._results)
-        return _kept_from(_decode_entry(found)) if found else None
+        return kept_from(_decode_entry(found)) if found else None
 
     def _pin(self, read: Read, packed: bytes) -> Pin | None:
         found = read.get(packed, db=self._pins)
@@ -130,27 +135,27 @@ class DiskResults(ResultStore):
     def _put(self, write: Read, packed: bytes, kept: Kept | None) -> None:
         self._drop(write, packed)
         if kept is not None:
-            entry = _entry_of(kept)
-            write.put(packed, _encode(entry), db=self._results)
+            entry = entry_of(kept)
+            write.put(packed, encode(entry), db=self._results)
             for blob in entry.references:
                 write.put(blob, packed, db=self._referrers)
 
     def _put_pin(self, write: Read, key: ActionKey, pin: Pin | None) -> None:
         if pin is None:
-            write.delete(_packed(key), db=self._pins)
+            write.delete(packed_key(key), db=self._pins)
             return
         stored = _Pin(
             instance=key.instance,
-            entry=_entry_of(pin.kept),
+            entry=entry_of(pin.kept),
             first_seen=pin.first_seen,
             last_seen=pin.last_seen,
             revision=pin.revision,
             agreements=pin.agreements,
             conflicts=pin.conflicts,
             losses=pin.losses,
-            origin=_Origin(*astuple(pin.origin)),
+            origin=stored_origin(pin.origin),
         )
-        write.put(_packed(key), _encode(stored), db=self._pins)
+        write.put(packed_key(key), encode(stored), db=self._pins)
 
     def _mark(self, write: Read, packed: bytes, before: Pin | None, after: Pin | None) -> None:
         """Have what an irreproducible pin refers to evicted last, and no longer what it did."""
@@ -179,36 +184,19 @@ class DiskResults(ResultStore):
         self.dropped += len(referrers)
 
 
-def _packed(key: ActionKey) -> bytes:
-    """Return a key of fixed order: instance (16 bytes of its BLAKE2b), then the blob's key."""
-    return _packed_instance(key.instance) + key_of(key.action)
-
-
-def _packed_instance(name: str) -> bytes:
-    return blake2b(name.encode(), digest_size=INSTANCE_BYTES).digest()
-
-
 def _irreproducible(pin: Pin | None) -> frozenset[Digest]:
     """Return what only this pin's blobs hold: another run was seen to give something else."""
     return pin.kept.references if pin is not None and pin.conflicts else frozenset()
 
 
-def _entry_of(kept: Kept) -> _Entry:
-    return _Entry(kept.serialised, sorted(key_of(digest) for digest in kept.references))
-
-
-def _kept_from(entry: _Entry) -> Kept:
-    return Kept(entry.serialised, frozenset(digest_of(key) for key in entry.references))
-
-
 def _pin_from(stored: _Pin) -> Pin:
     return Pin(
-        kept=_kept_from(stored.entry),
+        kept=kept_from(stored.entry),
         first_seen=stored.first_seen,
         last_seen=stored.last_seen,
         revision=stored.revision,
         agreements=stored.agreements,
         conflicts=stored.conflicts,
         losses=stored.losses,
-        origin=Origin(*msgspec.structs.astuple(stored.origin)),
+        origin=origin_from(stored.origin),
     )

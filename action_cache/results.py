@@ -80,22 +80,39 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True)
+class Proposal:
+    """A result that only its writer is answered with.
+
+    writer: name of who uploaded it. proposed: seconds since 1970. comparable: not so where results
+    of the action may differ, as of those without an input root: these never become everyone's.
+    """
+
+    writer: str
+    kept: Kept
+    proposed: float
+    comparable: bool = True
+    origin: Origin = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
 class Slot:
     """All that is known of one action.
 
     entry: what a hit is answered with. intact: whether all that the pin refers to is there.
+    proposals: the oldest first, one of each writer.
     """
 
     entry: Kept | None
     pin: Pin | None
     intact: bool
+    proposals: tuple[Proposal, ...] = ()
 
 
 class ResultStore(ABC):
     """Results and pins by action.
 
-    An entry goes when a blob that it refers to goes; a pin stays. Blobs of a pin that a later
-    result differed from are known to be irreproducible: a store keeps them longer than others.
+    An entry or a proposal goes when a blob that it refers to goes; a pin stays. Blobs of a pin that
+    a later result differed from are known to be irreproducible: a store keeps them longer.
     """
 
     @abstractmethod

@@ -6,10 +6,20 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace as replaced
 
 from action_cache.mode import Mode
-from action_cache.results import UNKNOWN, ActionKey, Kept, Origin, ResultStore, Slot
+from action_cache.results import (
+    UNKNOWN,
+    ActionKey,
+    Kept,
+    Origin,
+    Proposal,
+    ResultStore,
+    Slot,
+)
 from determinism.policy import Decision, Verdict, decide
+from determinism.proposals import Proposed, Standing, propose
 
 log = logging.getLogger(__name__)
 
@@ -17,15 +27,16 @@ SHOWN = 3  # differences that a log line names
 
 
 class Judge:
-    """Decides with determinism.policy, keeps what was decided, counts it.
+    """Decides with determinism.policy and determinism.proposals, keeps what was decided, counts it.
 
-    settled: how often each verdict was given. clock: seconds since 1970.
+    settled, proposed: how often each verdict and standing was given. clock: seconds since 1970.
     """
 
     def __init__(self, results: ResultStore, *, clock: Callable[[], float] = time.time) -> None:
         self._results = results
         self._clock = clock
         self.settled: Counter[Verdict] = Counter()
+        self.proposed: Counter[Standing] = Counter()
 
     async def settle(
         self,
@@ -36,7 +47,10 @@ class Judge:
         replace: bool = False,
         origin: Origin = UNKNOWN,
     ) -> Decision:
-        """Keep `new`, or what it is to give way to; atomic among all that settle `key`."""
+        """Keep `new`, or what it is to give way to; atomic among all that settle `key`.
+
+        What was proposed for `key` is answered to nobody from then on.
+        """
         decision: Decision | None = None
 
         def settled(slot: Slot) -> Slot:
@@ -50,6 +64,8 @@ class Judge:
                 now=self._clock(),
                 origin=origin,
             )
+            if slot.proposals:
+                decision = replaced(decision, ruled=slot.proposals)
             return decision.slot
 
         await self._results.change(key, settled)
@@ -61,8 +77,45 @@ class Judge:
 
     async def keep(self, key: ActionKey, new: Kept) -> None:
         """Keep `new` as an ordinary entry: the last one wins, and nothing is compared."""
-        await self._results.change(key, lambda slot: Slot(new, slot.pin, intact=slot.intact))
+        await self._results.change(key, lambda slot: replaced(slot, entry=new))
         self.settled[Verdict.UNPINNED] += 1
+
+    async def propose(
+        self,
+        key: ActionKey,
+        new: Kept,
+        mode: Mode,
+        *,
+        writer: str,
+        confirmations: int,
+        comparable: bool = True,
+        origin: Origin = UNKNOWN,
+    ) -> Proposed:
+        """Keep `new`, whose writer is not trusted, such that no other is answered with it alone.
+
+        confirmations, comparable: see `determinism.proposals.propose` and Proposal. Atomic as
+        `settle` is: of rivals, one is the last that it takes.
+        """
+        proposed: Proposed | None = None
+
+        def settled(slot: Slot) -> Slot:
+            nonlocal proposed
+            proposal = Proposal(writer, new, self._clock(), comparable, origin)
+            proposed = propose(
+                slot,
+                proposal,
+                confirmations=confirmations,
+                mode=mode,
+                function=key.action.function,
+            )
+            return proposed.slot
+
+        await self._results.change(key, settled)
+        assert proposed is not None
+        self.proposed[proposed.standing] += 1
+        if proposed.promoted is not None:
+            self.settled[proposed.promoted[1].verdict] += 1
+        return proposed
 
 
 def _tell(key: ActionKey, decision: Decision) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace as replaced
 from enum import StrEnum
 
 from action_cache.mode import Mode
-from action_cache.results import UNKNOWN, Kept, Origin, Pin, Slot
+from action_cache.results import UNKNOWN, Kept, Origin, Pin, Proposal, Slot
 from cas.digest import DigestFunction
 from determinism.outcome import Difference, outcome_of
 
@@ -30,12 +30,16 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is kept from now on, what the caller is answered, and how the two results differ."""
+    """What is kept from now on, what the caller is answered, and how the two results differ.
+
+    ruled: proposals that nobody is answered with any more.
+    """
 
     verdict: Verdict
     slot: Slot
     answer: Kept
     differences: tuple[Difference, ...] = ()
+    ruled: tuple[Proposal, ...] = ()
 
 
 def decide(

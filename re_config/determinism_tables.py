@@ -66,6 +66,11 @@ class Instance(Table, frozen=True):
     allow_pin_replace: bool = False
     """Let callers replace a pinned result with the header `holdfast-pin: replace`."""
 
+    confirmations: Annotated[int, Meta(ge=0)] = 2
+    """How many callers who may only propose results have to upload the same one before everyone is
+    answered with it, byte for byte. Until then each of them alone is. 0: however many there are, a
+    run by a worker or an upload by a caller who may write decides. 1 is refused."""
+
 
 class Audit(Table, frozen=True):
     """Running actions again under other conditions, to find what their results depend on."""
@@ -84,6 +89,23 @@ class Audit(Table, frozen=True):
     """Sampled actions that wait for their audit; what is sampled beyond that is left out."""
 
 
+class Proposals(Table, frozen=True):
+    """Results of callers who may only propose them, which these callers alone are answered with."""
+
+    max_per_writer: Count = 10_000
+    """Proposals that are kept of one caller; the oldest give way."""
+
+    max_proposals: Count = 100_000
+    """Proposals that are kept of all callers together."""
+
+    verify: Annotated[float, Meta(ge=0, le=1)] = 0
+    """Part of the proposals whose actions the server runs itself when workers have nothing else to
+    do, where all inputs are in the store: what that run gives becomes everyone's."""
+
+    max_waiting: Count = 1000
+    """Proposals that wait for such a run; what comes beyond that is left out."""
+
+
 class Determinism(Table, frozen=True):
     """What is done about results that differ, over all instances."""
 
@@ -92,6 +114,7 @@ class Determinism(Table, frozen=True):
     non-determinism from corruption and poisoning."""
 
     audit: Audit = field(default_factory=Audit)
+    proposals: Proposals = field(default_factory=Proposals)
 
 
 class Ledger(Table, frozen=True):

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from action_cache.disk import INSTANCE_BYTES, PINS_AT_ONCE
+from action_cache.disk import PINS_AT_ONCE
+from action_cache.disk_records import NAME_BYTES
 from action_cache.mode import Mode
 from action_cache.results import UNKNOWN, ActionKey, Kept, Origin, Slot
 from cas.digest import Digest, DigestFunction
@@ -246,7 +247,7 @@ async def test_a_key_has_the_size_that_is_written_down(here: Stored) -> None:
     with here.store.environment.read() as read:
         cursor = read.cursor(db=here.store.environment.database("results"))
         (packed,) = [key for key, _ in cursor]
-    assert len(packed) == INSTANCE_BYTES + 1 + 32 + 8
+    assert len(packed) == NAME_BYTES + 1 + 32 + 8
 
 
 async def test_a_pin_of_a_version_that_knew_no_origins_is_read(tmp_path: Path) -> None:
