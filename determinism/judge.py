@@ -23,17 +23,28 @@ from determinism.proposals import Proposed, Standing, propose
 
 log = logging.getLogger(__name__)
 
+Ruled = Callable[[ActionKey, Kept, tuple[Proposal, ...]], object]
+"""Takes proposals that nobody is answered with any more, and what everyone is answered."""
+
 SHOWN = 3  # differences that a log line names
 
 
 class Judge:
     """Decides with determinism.policy and determinism.proposals, keeps what was decided, counts it.
 
-    settled, proposed: how often each verdict and standing was given. clock: seconds since 1970.
+    settled, proposed: how often each verdict and standing was given. ruled: told of each proposal
+    that came to its end, once. clock: seconds since 1970.
     """
 
-    def __init__(self, results: ResultStore, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        results: ResultStore,
+        *,
+        ruled: Ruled = lambda key, shared, proposals: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._results = results
+        self._ruled = ruled
         self._clock = clock
         self.settled: Counter[Verdict] = Counter()
         self.proposed: Counter[Standing] = Counter()
@@ -73,6 +84,8 @@ class Judge:
         self.settled[decision.verdict] += 1
         if decision.differences:
             _tell(key, decision)
+        if decision.ruled:
+            self._ruled(key, decision.answer, decision.ruled)
         return decision
 
     async def keep(self, key: ActionKey, new: Kept) -> None:
@@ -115,6 +128,8 @@ class Judge:
         self.proposed[proposed.standing] += 1
         if proposed.promoted is not None:
             self.settled[proposed.promoted[1].verdict] += 1
+        if proposed.ruled:
+            self._ruled(key, proposed.answer, proposed.ruled)
         return proposed
 
 

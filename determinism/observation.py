@@ -11,6 +11,7 @@ from action_cache.results import ActionKey
 from cas.digest import Digest
 from determinism.outcome import Outcome
 from determinism.policy import Verdict
+from determinism.proposals import Ruling
 
 
 class Source(StrEnum):
@@ -24,13 +25,16 @@ class Source(StrEnum):
     """It was run once more after a conflict."""
     AUDIT = "audit"
     """It was run under other conditions."""
+    PROPOSAL = "proposal"
+    """It was run to settle what was proposed for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """One run of an action, or one result of it that was uploaded.
 
-    at: when it was settled, in seconds since 1970. verdict: None where it was held to no pin.
+    at: when it was settled, in seconds since 1970. verdict: None where it was held to no pin; of a
+    result that was only proposed, what it was to the one that became everyone's.
     switches: of the sandbox that were on, sorted. rules: those of the canonical form. tool: the
     client's name and version. seconds: how long the action ran, 0 where it is not known.
     before: by output, its digest before it was brought into canonical form, where that changed it;
@@ -45,7 +49,7 @@ class Observation:
     key: ActionKey
     at: float
     source: Source
-    verdict: Verdict | None
+    verdict: Verdict | Ruling | None
     worker: str
     toolchain: str
     switches: tuple[str, ...]

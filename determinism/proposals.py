@@ -153,7 +153,8 @@ def ambiguity(result: reapi.ActionResult, function: DigestFunction) -> str:
     for file in result.output_files:
         if file.contents and _differ(file.contents, file.digest, function):
             return f"output_files: {file.path!r}: contents are not what digest names"
-    paths = Counter(each.path for each in (*result.output_files, *result.output_directories))
+    paths = Counter(file.path for file in result.output_files)
+    paths.update(directory.path for directory in result.output_directories)
     targets: dict[str, str] = {}
     for link in chain(
         result.output_symlinks, result.output_file_symlinks, result.output_directory_symlinks

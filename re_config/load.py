@@ -131,8 +131,8 @@ def _instance_faults(config: Config) -> Iterator[str]:
                 yield f"`$.{table}.formats` names {name!r}: there are {', '.join(known)}"
         if instance.confirmations == 1:
             yield (
-                f"`$.{table}.confirmations` is 1: a result that nobody confirms would be everyone's; "
-                "it must be 0 or at least 2"
+                f"`$.{table}.confirmations` is 1: a result that nobody confirms would be "
+                "everyone's; it must be 0 or at least 2"
             )
         for rule in instance.text_rules:
             try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from action_cache.cache import ActionCache
 from action_cache.mode import Mode
 from action_cache.references import complete
 from action_cache.results import ActionKey, Kept, Origin
@@ -20,6 +19,8 @@ from re_server.caller import Caller, caller_of
 from re_server.hits import Hit, Hits
 from re_server.inlining import inlined
 from re_server.instances import Instances
+from re_server.overlay import Overlay, proposer
+from re_server.proposing import Proposing, check_may_replace
 from re_server.rpc import Context
 from re_server.witness import Conflict, Witness
 
@@ -41,7 +42,7 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
         self,
         instances: Instances,
         blobs: BlobStore,
-        cache: ActionCache,
+        overlay: Overlay,
         judge: Judge,
         hits: Hits,
         *,
@@ -50,13 +51,15 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
         max_message_bytes: int,
         limits: TreeLimits,
         witness: Witness,
+        proposing: Proposing,
         uploaded: Callable[[ActionKey, Digest, Conflict | None], object],
     ) -> None:
         self._witness = witness
+        self._proposing = proposing
         self._uploaded = uploaded
         self._instances = instances
         self._blobs = blobs
-        self._cache = cache
+        self._overlay = overlay
         self._judge = judge
         self._hits = hits
         self._remembered_bytes = remembered_bytes
@@ -69,16 +72,16 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
         if known is not None and (
             not known.files or not await self._blobs.find_missing(known.files)
         ):
-            self._cache.hits += 1
+            self._overlay.remembered()
             self._witness.hit(known.key)
             return known.answer
         moment = self._hits.moment
         parsed = reapi.GetActionResultRequest.FromString(request)
         key = self._key(parsed.instance_name, parsed.action_digest, parsed.digest_function)
-        kept = await self._cache.get(key)
-        if kept is None:
+        found = await self._overlay.find(key)
+        if found is None:
             raise NotServed(f"no result of action {key.action} is in the cache")
-        self._witness.hit(key)
+        kept = found.kept
         result = await inlined(
             kept.result,
             parsed,
@@ -87,6 +90,9 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
             max_bytes=self._max_inline_bytes,
         )
         answer = result.SerializeToString()
+        if found.own:
+            return answer  # and remembered for nobody: others send the same request
+        self._witness.hit(key)
         files = tuple(digest for digest in kept.references if digest.size > self._remembered_bytes)
         self._hits.add(request, Hit(key, answer, files), moment)
         return answer
@@ -96,13 +102,16 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
     ) -> reapi.ActionResult:
         """Keep a client's result; answer what is kept.
 
+        A caller who may only propose results is checked as any other; see Proposing.
         Source: remote_execution.proto, ActionCache.UpdateActionResult: what the result refers to,
         the Action and the Command are there before it. Results are never rewritten, since
         clients do not read the answer; only metadata that has to be there is added.
         """
         key = self._key(request.instance_name, request.action_digest, request.digest_function)
         instance = self._instances.find(key.instance)
-        may_replace = asked_to_replace(context, instance)
+        writer = proposer(key.instance)
+        replace = asked_to_replace(context, instance)
+        check_may_replace(writer, asked=replace)
         if not request.HasField("action_result"):
             raise Refused("action_result: must be there")
         result = request.action_result
@@ -113,9 +122,13 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
         if result.exit_code != 0:
             return result  # a hit is always a success; see docs/decisions
         caller = caller_of(context)
-        return (
-            await self._settled(key, kept, loaded, instance, caller, replace=may_replace)
-        ).result
+        if writer:
+            answer = await self._proposing.propose(
+                key, kept, loaded, instance, writer=writer, origin=_origin(loaded, caller)
+            )
+        else:
+            answer = await self._settled(key, kept, loaded, instance, caller, replace=replace)
+        return answer.result
 
     async def _settled(
         self,
@@ -137,12 +150,7 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
             mode = loaded.mode or instance.determinism
             # What a client made is not failed for a difference: it is answered the pinned result.
             mode = Mode.PIN if mode is Mode.STRICT else mode
-            origin = Origin(
-                program=loaded.program,
-                target=caller.target,
-                mnemonic=caller.mnemonic,
-                invocation=caller.invocation,
-            )
+            origin = _origin(loaded, caller)
             decision = await self._judge.settle(key, kept, mode, replace=replace, origin=origin)
             conflict = self._witness.uploaded(
                 key,
@@ -170,6 +178,15 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
     def _key(self, instance: str, message: reapi.Digest, function: int) -> ActionKey:
         digest = self._instances.digest(instance, function, message, field="action_digest")
         return ActionKey(instance, digest)
+
+
+def _origin(loaded: LoadedAction | None, caller: Caller) -> Origin:
+    return Origin(
+        program=loaded.program if loaded is not None else "",
+        target=caller.target,
+        mnemonic=caller.mnemonic,
+        invocation=caller.invocation,
+    )
 
 
 def asked_to_replace(context: Context, instance: Instance) -> bool:

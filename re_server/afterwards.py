@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
 
+from action_cache.mode import Mode
 from action_cache.results import ActionKey
 from cas.digest import Digest
 from determinism.arbiter import Odd
@@ -15,6 +16,8 @@ from re_server.consumption import Consumption
 from re_server.determinism_metrics import Rulings
 from re_server.executions import Execution
 from re_server.inquiry import Inquiry
+from re_server.review import Review
+from re_server.verifying import Verifier
 from re_server.witness import Conflict
 
 
@@ -23,12 +26,14 @@ class Afterwards:
     """Takes in what was settled and hands it to those who look into it, in the background.
 
     They are filled in once the scheduler is there, which tells of results and runs actions again.
-    consumption: None where no ledger is kept. auditor: None where nothing is executed.
+    consumption: None where no ledger is kept. auditor, verifier: None where nothing is executed.
     """
 
+    review: Review
     inquiry: Inquiry | None = None
     consumption: Consumption | None = None
     auditor: Auditor | None = None
+    verifier: Verifier | None = None
 
     def rulings(self) -> Rulings:
         """Count what runs of the server's own have brought to light."""
@@ -50,6 +55,11 @@ class Afterwards:
         """Take in a result that a client has uploaded."""
         self._settled(key, input_root, conflict)
 
+    def proposed(self, key: ActionKey, mode: Mode, program: str, root: Digest) -> None:
+        """Take in that a result waits which only its writer is answered with."""
+        if self.verifier is not None:
+            self.verifier.offer(key, mode, program, root)
+
     def _settled(self, key: ActionKey, root: Digest | None, conflict: Conflict | None) -> None:
         if self.consumption is not None:
             self.consumption.add(key, root)
@@ -58,6 +68,7 @@ class Afterwards:
 
     def loops(self, stopping: asyncio.Event) -> list[Coroutine[None, None, None]]:
         """Return what is to run beside the server; it runs no actions once `stopping` is set."""
-        running = [part.run() for part in (self.inquiry, self.auditor) if part is not None]
+        parts = (self.inquiry, self.auditor, self.verifier, self.review)
+        running = [part.run() for part in parts if part is not None]
         loops = [first_of(loop, stopping.wait()) for loop in running]
         return loops if self.consumption is None else [*loops, self.consumption.run()]

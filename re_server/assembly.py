@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from action_cache.cache import ActionCache
 from action_cache.disk import DiskResults
+from action_cache.disk_proposals import ProposalLimits
 from cas.disk_open import OpenStore
 from cas.disk_room import LEASE_STEP
 from cas.names import Presence
@@ -39,8 +40,12 @@ from re_server.metrics import CallMetrics, ExecutionMetrics, StateCollector
 from re_server.nondeterminism import Nondeterminism
 from re_server.open_writes import OpenWrites
 from re_server.operations_service import OperationsService
+from re_server.overlay import Overlay
+from re_server.proposing import Proposing
 from re_server.reruns import Reruns
+from re_server.review import Review
 from re_server.settlement import Settlement
+from re_server.verifying import Verifier
 from re_server.witness import Witness
 from re_server.workers_service import WorkersService
 from scheduler.dispatch import Dispatcher
@@ -85,6 +90,7 @@ class Shared:
     results: DiskResults
     judge: Judge
     cache: ActionCache
+    overlay: Overlay
     presence: Presence
     hits: Hits
     witness: Witness
@@ -142,16 +148,22 @@ async def assembled(
 
 
 def _shared(config: Config, store: OpenStore, ledger: Ledger | None) -> Shared:
-    results = DiskResults(store.environment, store.index)
+    bounds = config.determinism.proposals
+    proposals = ProposalLimits(bounds.max_per_writer, bounds.max_proposals)
+    results = DiskResults(store.environment, store.index, proposals)
+    cache = ActionCache(results, store.blobs)
+    limits, witness = tree_limits(config.limits), Witness(ledger)
+    review = Review(witness, store.blobs, limits)
     return Shared(
         Instances(config.instances, config.default),
-        tree_limits(config.limits),
+        limits,
         results,
-        Judge(results),
-        ActionCache(results, store.blobs),
+        Judge(results, ruled=review.add),
+        cache,
+        Overlay(cache, results.proposals, store.blobs),
         *_memories(config, store),
-        Witness(ledger),
-        Afterwards(),
+        witness,
+        Afterwards(review),
     )
 
 
@@ -201,6 +213,15 @@ def _look_into(config: Config, store: OpenStore, shared: Shared, reruns: Reruns 
         shared.afterwards.auditor = Auditor(
             reruns, witness, blobs, shared.limits, settings=audit, pins=shared.results.pin
         )
+        shared.afterwards.verifier = Verifier(
+            reruns,
+            shared.judge,
+            shared.hits,
+            witness,
+            blobs=blobs,
+            limits=shared.limits,
+            settings=settings.proposals,
+        )
 
 
 def _memories(config: Config, store: OpenStore) -> tuple[Presence, Hits]:
@@ -227,7 +248,7 @@ def _action_cache_service(config: Config, store: OpenStore, shared: Shared) -> A
     return ActionCacheService(
         shared.instances,
         store.blobs,
-        shared.cache,
+        shared.overlay,
         shared.judge,
         shared.hits,
         remembered_bytes=config.store.inline_bytes,
@@ -235,6 +256,9 @@ def _action_cache_service(config: Config, store: OpenStore, shared: Shared) -> A
         max_message_bytes=config.limits.message_blob_bytes,
         limits=shared.limits,
         witness=shared.witness,
+        proposing=Proposing(
+            shared.judge, shared.hits, shared.witness, waiting=shared.afterwards.proposed
+        ),
         uploaded=shared.afterwards.uploaded,
     )
 
@@ -273,7 +297,7 @@ def _execution_services(
         ExecutionService(
             shared.instances,
             store.blobs,
-            shared.cache,
+            shared.overlay,
             dispatcher,
             config.execution,
             max_message_bytes=config.limits.message_blob_bytes,

@@ -33,8 +33,6 @@ from re_server.witness import Witness, span_of
 
 log = logging.getLogger(__name__)
 
-IDLE_SECONDS = 1.0  # for which workers have had nothing to do before a run of an audit begins
-
 OnRun = Callable[[str], object]
 Wait = Callable[[], Awaitable[None]]
 
@@ -95,7 +93,7 @@ class Auditor:
 
     async def _sampled(self, key: ActionKey) -> None:
         try:
-            await self.audit(key, wait=self._idle)
+            await self.audit(key, wait=self._reruns.idle)
         except UNRUNNABLE as error:
             log.info("action %s was not audited: %s", key.action, error)
 
@@ -159,14 +157,6 @@ class Auditor:
             ledger.attributed(office.number, audited.differences, latent=True)
             ledger.learn(office.program, office.formats)
         ledger.audited(key, differs=conclusion.differs, runs=conclusion.runs, at=time.time())
-
-    async def _idle(self) -> None:
-        """Wait until workers have had nothing to do for a while."""
-        idle_since = time.monotonic()
-        while time.monotonic() - idle_since < IDLE_SECONDS:
-            await asyncio.sleep(IDLE_SECONDS / 4)
-            if not self._reruns.dispatcher.spare or self._reruns.dispatcher.executing:
-                idle_since = time.monotonic()
 
     async def pairs(
         self, key: ActionKey, first: reapi.ActionResult, then: reapi.ActionResult

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from google.longrunning import operations_pb2
 
-from action_cache.cache import ActionCache
 from action_cache.results import ActionKey
 from cas.digest import Digest
 from cas.store import BlobStore
@@ -24,6 +23,7 @@ from re_server.executions import Execution, rewriting_of, timeout_of
 from re_server.inlining import InlineHints, inlined
 from re_server.instances import Instances
 from re_server.operations import operation_message
+from re_server.overlay import Overlay
 from re_server.rpc import Context
 from re_server.witness import Witness
 from scheduler.dispatch import Dispatcher
@@ -43,7 +43,7 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
         self,
         instances: Instances,
         blobs: BlobStore,
-        cache: ActionCache,
+        overlay: Overlay,
         dispatcher: Dispatcher,
         settings: Settings,
         *,
@@ -54,7 +54,7 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
     ) -> None:
         self._instances = instances
         self._blobs = blobs
-        self._cache = cache
+        self._overlay = overlay
         self._witness = witness
         self._dispatcher = dispatcher
         self._settings = settings
@@ -133,10 +133,11 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
             raise Refused(f"Action {execution.action} has no input_root_digest")
         if not execution.fresh and execution.cacheable:
             key = ActionKey(execution.instance, execution.action)
-            kept = await self._cache.get(key)
-            if kept is not None:
-                self._witness.hit(key)
-                response = reapi.ExecuteResponse(result=kept.result, cached_result=True)
+            found = await self._overlay.find(key)
+            if found is not None:
+                if not found.own:
+                    self._witness.hit(key)
+                response = reapi.ExecuteResponse(result=found.kept.result, cached_result=True)
                 return self._dispatcher.completed(execution, response)
         try:
             return self._dispatcher.execute(execution)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +19,7 @@ from re_server.instances import Instances
 from scheduler.dispatch import Dispatcher
 from scheduler.queue import Draining, QueueFull
 
+IDLE_SECONDS = 1.0  # for which workers have had nothing to do before a run that waits for that
 INVOCATION = "holdfast"  # on whose account such runs are scheduled
 
 
@@ -84,3 +87,11 @@ class Reruns:
         if response.result.exit_code:
             raise RerunFailed(f"action {key.action} ended with {response.result.exit_code}")
         return Reran(response.result, request.ran[-1], request)
+
+    async def idle(self) -> None:
+        """Wait until workers have had nothing to do for a while."""
+        idle_since = time.monotonic()
+        while time.monotonic() - idle_since < IDLE_SECONDS:
+            await asyncio.sleep(IDLE_SECONDS / 4)
+            if not self.dispatcher.spare or self.dispatcher.executing:
+                idle_since = time.monotonic()

@@ -14,6 +14,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from grpc_status import rpc_status
 
+from access.identity import EVERYBODY, current_identity
 from re_client.status import fitted, to_status
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ class _Reported:
         self._begun = perf_counter()
 
     async def __aenter__(self) -> None:
-        pass
+        current_identity.set(EVERYBODY)
 
     async def __aexit__(
         self,

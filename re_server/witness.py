@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from action_cache.mode import Mode
-from action_cache.results import ActionKey, Kept, Origin, Pin
+from action_cache.results import ActionKey, Kept, Origin, Pin, Proposal
 from cas.digest import Digest
 from determinism.ledger.store import Ledger
 from determinism.observation import Observation, Source
 from determinism.outcome import outcome_of
 from determinism.policy import Decision, Verdict
+from determinism.proposals import Ruling
 from protos import remote_execution_pb2 as reapi, worker_pb2
 from re_server.caller import Caller
 from re_server.executions import Execution, Reran
@@ -93,35 +94,41 @@ class Witness:
         input_root: Digest,
     ) -> Conflict | None:
         """Note a result that a client has uploaded; return what it contradicts."""
-        begun, ended = span_of(new.result)
-        observation = Observation(
-            key=key,
-            at=time.time(),
-            source=Source.UPLOAD,
-            verdict=decision.verdict,
-            worker="",
-            toolchain="",
-            switches=(),
-            rules="",
-            program=program,
-            version="",
+        observation = replace(
+            _uploaded(key, new, program),
             mnemonic=caller.mnemonic,
             target=caller.target,
             invocation=caller.invocation,
             tool=caller.tool,
             input_root=input_root,
-            seconds=ended - begun,
-            exit_code=new.result.exit_code,
-            outcome=outcome_of(new.result, key.action.function),
-            before={},
-            formats={},
-            root="",
-            begun=begun,
-            ended=ended,
+            seconds=seconds_of(new.result),
             mode=mode,
-            references=new.references,
         )
         return self._noted(observation, new, decision, None)
+
+    def promoted(self, key: ActionKey, first: Proposal, decision: Decision, *, mode: Mode) -> None:
+        """Note that what several have proposed is everyone's now."""
+        self._noted(replace(_proposed(key, first), mode=mode), first.kept, decision, None)
+
+    def ruled(self, key: ActionKey, proposal: Proposal, ruling: Ruling) -> None:
+        """Note what a proposal was to the result that became everyone's."""
+        if self.ledger is not None and ruling is not Ruling.UNDECIDED:
+            self.ledger.record(replace(_proposed(key, proposal), verdict=ruling))
+
+    def verified(
+        self, key: ActionKey, reran: Reran, new: Kept, decision: Decision, *, mode: Mode
+    ) -> None:
+        """Note a run of the server's own whose result is kept."""
+        observation = observed(
+            key,
+            reran.result,
+            reran.ran,
+            source=Source.PROPOSAL,
+            program=reran.request.program,
+            input_root=reran.request.input_root,
+        )
+        observation = replace(observation, mode=mode, references=new.references)
+        self._noted(observation, new, decision, None)
 
     def reran(self, key: ActionKey, reran: Reran, source: Source) -> int:
         """Note a run of the server's own; return its number."""
@@ -153,6 +160,50 @@ class Witness:
             for name in each.formats:
                 self.rewritten_files[name] += 1
                 self.rewritten_bytes[name] += each.bytes
+
+
+def _proposed(key: ActionKey, proposal: Proposal) -> Observation:
+    """Make an observation of a proposal; who ran it is its writer.
+
+    What else its writer says of the action is left out: an action's running time, target and
+    mnemonic would be known by it, and savings reckoned with it.
+    """
+    return replace(
+        _uploaded(key, proposal.kept, proposal.origin.program),
+        worker=proposal.writer,
+        invocation=proposal.origin.invocation,
+    )
+
+
+def _uploaded(key: ActionKey, new: Kept, program: str) -> Observation:
+    """Make an observation of a result of which nothing else is known."""
+    begun, ended = span_of(new.result)
+    return Observation(
+        key=key,
+        at=time.time(),
+        source=Source.UPLOAD,
+        verdict=None,
+        worker="",
+        toolchain="",
+        switches=(),
+        rules="",
+        program=program,
+        version="",
+        mnemonic="",
+        target="",
+        invocation="",
+        tool="",
+        input_root=None,
+        seconds=0,
+        exit_code=new.result.exit_code,
+        outcome=outcome_of(new.result, key.action.function),
+        before={},
+        formats={},
+        root="",
+        begun=begun,
+        ended=ended,
+        references=new.references,
+    )
 
 
 def origin_of(execution: Execution, ran: Ran) -> Origin:
