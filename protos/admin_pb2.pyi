@@ -588,6 +588,190 @@ class ImportPinsResponse(_message.Message):
 Global___ImportPinsResponse: _TypeAlias = ImportPinsResponse  # noqa: Y015
 
 @_typing.final
+class Proposal(_message.Message):
+    """A result that a caller uploaded who may only propose it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_NAME_FIELD_NUMBER: _builtins.int
+    ACTION_DIGEST_FIELD_NUMBER: _builtins.int
+    DIGEST_FUNCTION_FIELD_NUMBER: _builtins.int
+    WRITER_FIELD_NUMBER: _builtins.int
+    PROPOSED_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    CONFLICTING_FIELD_NUMBER: _builtins.int
+    COMPARABLE_FIELD_NUMBER: _builtins.int
+    instance_name: _builtins.str
+    digest_function: _remote_execution_pb2.DigestFunction.Value.ValueType
+    writer: _builtins.str
+    """Name of the caller."""
+    conflicting: _builtins.bool
+    """Another caller proposes something else for the action."""
+    comparable: _builtins.bool
+    """Whether it can become everyone's: not so where results of the action may differ, as where it
+    has no input root.
+    """
+    @_builtins.property
+    def action_digest(self) -> _remote_execution_pb2.Digest: ...
+    @_builtins.property
+    def proposed(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def result(self) -> _remote_execution_pb2.ActionResult: ...
+    @_builtins.property
+    def origin(self) -> Global___Origin: ...
+    def __init__(
+        self,
+        *,
+        instance_name: _builtins.str = ...,
+        action_digest: _remote_execution_pb2.Digest | None = ...,
+        digest_function: _remote_execution_pb2.DigestFunction.Value.ValueType = ...,
+        writer: _builtins.str = ...,
+        proposed: _timestamp_pb2.Timestamp | None = ...,
+        result: _remote_execution_pb2.ActionResult | None = ...,
+        origin: Global___Origin | None = ...,
+        conflicting: _builtins.bool = ...,
+        comparable: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action_digest", b"action_digest", "origin", b"origin", "proposed", b"proposed", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_digest", b"action_digest", "comparable", b"comparable", "conflicting", b"conflicting", "digest_function", b"digest_function", "instance_name", b"instance_name", "origin", b"origin", "proposed", b"proposed", "result", b"result", "writer", b"writer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Proposal: _TypeAlias = Proposal  # noqa: Y015
+
+@_typing.final
+class ProposalFilter(_message.Message):
+    """What a proposal has to be; what is empty passes everything."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_NAME_FIELD_NUMBER: _builtins.int
+    ACTION_DIGESTS_FIELD_NUMBER: _builtins.int
+    WRITER_FIELD_NUMBER: _builtins.int
+    CONFLICTING_FIELD_NUMBER: _builtins.int
+    instance_name: _builtins.str
+    """Of all instances where it is unset."""
+    writer: _builtins.str
+    """Glob."""
+    conflicting: _builtins.bool
+    @_builtins.property
+    def action_digests(self) -> _containers.RepeatedCompositeFieldContainer[_remote_execution_pb2.Digest]: ...
+    def __init__(
+        self,
+        *,
+        instance_name: _builtins.str | None = ...,
+        action_digests: _abc.Iterable[_remote_execution_pb2.Digest] | None = ...,
+        writer: _builtins.str = ...,
+        conflicting: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_instance_name", b"_instance_name", "instance_name", b"instance_name"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_instance_name", b"_instance_name", "action_digests", b"action_digests", "conflicting", b"conflicting", "instance_name", b"instance_name", "writer", b"writer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__instance_name: _TypeAlias = _typing.Literal["instance_name"]  # noqa: Y015
+    _WhichOneofArgType__instance_name: _TypeAlias = _typing.Literal["_instance_name", b"_instance_name"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__instance_name) -> _WhichOneofReturnType__instance_name | None: ...
+
+Global___ProposalFilter: _TypeAlias = ProposalFilter  # noqa: Y015
+
+@_typing.final
+class ListProposalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    BRIEF_FIELD_NUMBER: _builtins.int
+    brief: _builtins.bool
+    """Leave out `result`."""
+    @_builtins.property
+    def filter(self) -> Global___ProposalFilter: ...
+    def __init__(
+        self,
+        *,
+        filter: Global___ProposalFilter | None = ...,
+        brief: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brief", b"brief", "filter", b"filter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProposalsRequest: _TypeAlias = ListProposalsRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmProposalRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_NAME_FIELD_NUMBER: _builtins.int
+    ACTION_DIGEST_FIELD_NUMBER: _builtins.int
+    DIGEST_FUNCTION_FIELD_NUMBER: _builtins.int
+    WRITER_FIELD_NUMBER: _builtins.int
+    instance_name: _builtins.str
+    digest_function: _remote_execution_pb2.DigestFunction.Value.ValueType
+    writer: _builtins.str
+    """Whose, by name."""
+    @_builtins.property
+    def action_digest(self) -> _remote_execution_pb2.Digest: ...
+    def __init__(
+        self,
+        *,
+        instance_name: _builtins.str = ...,
+        action_digest: _remote_execution_pb2.Digest | None = ...,
+        digest_function: _remote_execution_pb2.DigestFunction.Value.ValueType = ...,
+        writer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action_digest", b"action_digest"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_digest", b"action_digest", "digest_function", b"digest_function", "instance_name", b"instance_name", "writer", b"writer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmProposalRequest: _TypeAlias = ConfirmProposalRequest  # noqa: Y015
+
+@_typing.final
+class DropProposalsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def filter(self) -> Global___ProposalFilter:
+        """One that names neither a writer nor actions is refused."""
+
+    def __init__(
+        self,
+        *,
+        filter: Global___ProposalFilter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropProposalsRequest: _TypeAlias = DropProposalsRequest  # noqa: Y015
+
+@_typing.final
+class DropProposalsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DROPPED_FIELD_NUMBER: _builtins.int
+    dropped: _builtins.int
+    def __init__(
+        self,
+        *,
+        dropped: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped", b"dropped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropProposalsResponse: _TypeAlias = DropProposalsResponse  # noqa: Y015
+
+@_typing.final
 class AuditRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -69,6 +69,21 @@ class AdminStub:
                 request_serializer=protos_dot_admin__pb2.Pin.SerializeToString,
                 response_deserializer=protos_dot_admin__pb2.ImportPinsResponse.FromString,
                 _registered_method=True)
+        self.ListProposals = channel.unary_stream(
+                '/holdfast.admin.v1.Admin/ListProposals',
+                request_serializer=protos_dot_admin__pb2.ListProposalsRequest.SerializeToString,
+                response_deserializer=protos_dot_admin__pb2.Proposal.FromString,
+                _registered_method=True)
+        self.ConfirmProposal = channel.unary_unary(
+                '/holdfast.admin.v1.Admin/ConfirmProposal',
+                request_serializer=protos_dot_admin__pb2.ConfirmProposalRequest.SerializeToString,
+                response_deserializer=protos_dot_admin__pb2.Pin.FromString,
+                _registered_method=True)
+        self.DropProposals = channel.unary_unary(
+                '/holdfast.admin.v1.Admin/DropProposals',
+                request_serializer=protos_dot_admin__pb2.DropProposalsRequest.SerializeToString,
+                response_deserializer=protos_dot_admin__pb2.DropProposalsResponse.FromString,
+                _registered_method=True)
         self.Audit = channel.unary_stream(
                 '/holdfast.admin.v1.Admin/Audit',
                 request_serializer=protos_dot_admin__pb2.AuditRequest.SerializeToString,
@@ -138,6 +153,27 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListProposals(self, request, context):
+        """Every result that its writer alone is answered with, and that passes the filter, in no order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmProposal(self, request, context):
+        """Makes a proposal the pin. NOT_FOUND if its writer proposes nothing for the action.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropProposals(self, request, context):
+        """Forgets proposals.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Audit(self, request, context):
         """Runs actions again under other conditions and says what their results depend on.
         """
@@ -195,6 +231,21 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.ImportPins,
                     request_deserializer=protos_dot_admin__pb2.Pin.FromString,
                     response_serializer=protos_dot_admin__pb2.ImportPinsResponse.SerializeToString,
+            ),
+            'ListProposals': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListProposals,
+                    request_deserializer=protos_dot_admin__pb2.ListProposalsRequest.FromString,
+                    response_serializer=protos_dot_admin__pb2.Proposal.SerializeToString,
+            ),
+            'ConfirmProposal': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmProposal,
+                    request_deserializer=protos_dot_admin__pb2.ConfirmProposalRequest.FromString,
+                    response_serializer=protos_dot_admin__pb2.Pin.SerializeToString,
+            ),
+            'DropProposals': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropProposals,
+                    request_deserializer=protos_dot_admin__pb2.DropProposalsRequest.FromString,
+                    response_serializer=protos_dot_admin__pb2.DropProposalsResponse.SerializeToString,
             ),
             'Audit': grpc.unary_stream_rpc_method_handler(
                     servicer.Audit,
@@ -401,6 +452,87 @@ class Admin:
             '/holdfast.admin.v1.Admin/ImportPins',
             protos_dot_admin__pb2.Pin.SerializeToString,
             protos_dot_admin__pb2.ImportPinsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProposals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/holdfast.admin.v1.Admin/ListProposals',
+            protos_dot_admin__pb2.ListProposalsRequest.SerializeToString,
+            protos_dot_admin__pb2.Proposal.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmProposal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.admin.v1.Admin/ConfirmProposal',
+            protos_dot_admin__pb2.ConfirmProposalRequest.SerializeToString,
+            protos_dot_admin__pb2.Pin.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropProposals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.admin.v1.Admin/DropProposals',
+            protos_dot_admin__pb2.DropProposalsRequest.SerializeToString,
+            protos_dot_admin__pb2.DropProposalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,12 @@ class AdminStub:
     """Forgets pins and the cached results of their actions."""
     ImportPins: _grpc.StreamUnaryMultiCallable[_admin_pb2.Pin, _admin_pb2.ImportPinsResponse]
     """Takes pins that another server listed. An action that has one keeps its own."""
+    ListProposals: _grpc.UnaryStreamMultiCallable[_admin_pb2.ListProposalsRequest, _admin_pb2.Proposal]
+    """Every result that its writer alone is answered with, and that passes the filter, in no order."""
+    ConfirmProposal: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ConfirmProposalRequest, _admin_pb2.Pin]
+    """Makes a proposal the pin. NOT_FOUND if its writer proposes nothing for the action."""
+    DropProposals: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DropProposalsRequest, _admin_pb2.DropProposalsResponse]
+    """Forgets proposals."""
     Audit: _grpc.UnaryStreamMultiCallable[_admin_pb2.AuditRequest, _admin_pb2.AuditProgress]
     """Runs actions again under other conditions and says what their results depend on."""
     ListNondeterminism: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListNondeterminismRequest, _admin_pb2.ListNondeterminismResponse]
@@ -73,6 +79,12 @@ class AdminAsyncStub(AdminStub):
     """Forgets pins and the cached results of their actions."""
     ImportPins: _aio.StreamUnaryMultiCallable[_admin_pb2.Pin, _admin_pb2.ImportPinsResponse]  # type: ignore[assignment]
     """Takes pins that another server listed. An action that has one keeps its own."""
+    ListProposals: _aio.UnaryStreamMultiCallable[_admin_pb2.ListProposalsRequest, _admin_pb2.Proposal]  # type: ignore[assignment]
+    """Every result that its writer alone is answered with, and that passes the filter, in no order."""
+    ConfirmProposal: _aio.UnaryUnaryMultiCallable[_admin_pb2.ConfirmProposalRequest, _admin_pb2.Pin]  # type: ignore[assignment]
+    """Makes a proposal the pin. NOT_FOUND if its writer proposes nothing for the action."""
+    DropProposals: _aio.UnaryUnaryMultiCallable[_admin_pb2.DropProposalsRequest, _admin_pb2.DropProposalsResponse]  # type: ignore[assignment]
+    """Forgets proposals."""
     Audit: _aio.UnaryStreamMultiCallable[_admin_pb2.AuditRequest, _admin_pb2.AuditProgress]  # type: ignore[assignment]
     """Runs actions again under other conditions and says what their results depend on."""
     ListNondeterminism: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListNondeterminismRequest, _admin_pb2.ListNondeterminismResponse]  # type: ignore[assignment]
@@ -136,6 +148,30 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ImportPinsResponse, _abc.Awaitable[_admin_pb2.ImportPinsResponse]]:
         """Takes pins that another server listed. An action that has one keeps its own."""
+
+    @_abc_1.abstractmethod
+    def ListProposals(
+        self,
+        request: _admin_pb2.ListProposalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_pb2.Proposal], _abc.AsyncIterator[_admin_pb2.Proposal]]:
+        """Every result that its writer alone is answered with, and that passes the filter, in no order."""
+
+    @_abc_1.abstractmethod
+    def ConfirmProposal(
+        self,
+        request: _admin_pb2.ConfirmProposalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.Pin, _abc.Awaitable[_admin_pb2.Pin]]:
+        """Makes a proposal the pin. NOT_FOUND if its writer proposes nothing for the action."""
+
+    @_abc_1.abstractmethod
+    def DropProposals(
+        self,
+        request: _admin_pb2.DropProposalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.DropProposalsResponse, _abc.Awaitable[_admin_pb2.DropProposalsResponse]]:
+        """Forgets proposals."""
 
     @_abc_1.abstractmethod
     def Audit(

@@ -47,9 +47,9 @@ def pin_table(pins: list[admin.Pin], *, instances: bool) -> Table:
             pin.origin.program,
             pin.origin.target,
             pin.worker,
-            _moment(pin.pinned),
+            moment(pin.pinned),
         )
-        table.add_row(*map(_said, (pin.instance_name, *row) if instances else row))
+        table.add_row(*map(said, (pin.instance_name, *row) if instances else row))
     return table
 
 
@@ -57,8 +57,8 @@ def _tree(pin: admin.Pin) -> Tree:
     tree = Tree(f"[bold]pin[/] of {pin.action_digest.hash}/{pin.action_digest.size_bytes}")
     for name, value in (
         ("instance", pin.instance_name),
-        ("pinned", _moment(pin.pinned)),
-        ("last seen", _moment(pin.last_seen)),
+        ("pinned", moment(pin.pinned)),
+        ("last seen", moment(pin.last_seen)),
         ("revision", str(pin.revision)),
         ("later results that were the same", str(pin.agreements)),
         ("later results that differed", str(pin.conflicts)),
@@ -67,21 +67,21 @@ def _tree(pin: admin.Pin) -> Tree:
         *((field.name, getattr(pin.origin, field.name)) for field in pin.origin.DESCRIPTOR.fields),
     ):
         if value:
-            tree.add(f"{name}: {_said(value)}")
+            tree.add(f"{name}: {said(value)}")
     outcome = outcome_of(pin.result, FROM_WIRE[pin.digest_function])
     branch = tree.add("[bold]result[/]")
     for where, there in (outcome.outputs | outcome.streams).items():
         if there:
-            branch.add(_said(f"{where}: {there}"))
+            branch.add(said(f"{where}: {there}"))
     return tree
 
 
-def _said(text: str) -> str:
+def said(text: str) -> str:
     """Return what came from elsewhere such that it is text, not markup nor a terminal's command."""
     return escape(visible(text))
 
 
-def _moment(timestamp: Timestamp) -> str:
+def moment(timestamp: Timestamp) -> str:
     return (
         datetime.fromtimestamp(timestamp.seconds, UTC).isoformat(" ").removesuffix("+00:00") + "Z"
     )

@@ -22,6 +22,7 @@ from re_cli.failure import USAGE, fail
 from re_cli.output import Meter, as_dict, json_option, metered, note, print_json
 from re_cli.pin_options import Wanted, all_instances_option, filter_of, filter_options, narrow
 from re_cli.pin_output import WIDE, pin_json, pin_table, print_pin
+from re_cli.proposals import confirm, discard, proposals
 from re_cli.remote import Remote, with_remote
 from re_client.pin_file import InvalidPinFile, read_pins, write_end, write_header, write_pin
 
@@ -31,6 +32,10 @@ SHOWN_PINS = 1000  # in a table, the latest; --json has all
 @click.group()
 def command() -> None:
     """Look at, replace, drop and carry over the results that actions are held to."""
+
+
+for _further in (proposals, confirm, discard):
+    command.add_command(_further)
 
 
 @command.command("list")

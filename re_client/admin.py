@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable
+from typing import TypeVar
 
 import grpc.aio
 
@@ -13,6 +14,9 @@ from protos import admin_pb2 as admin, remote_execution_pb2 as reapi
 from protos.admin_pb2_grpc import AdminStub
 from re_client.connection import Connection, told_apart
 from re_client.ending import Ending
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
 
 
 class Admin:
@@ -39,7 +43,7 @@ class Admin:
         )
         return await self._connection.call(self._stub.GetPin, request)
 
-    async def pins(
+    def pins(
         self, filter: admin.PinFilter, *, brief: bool = False
     ) -> AsyncGenerator[admin.Pin, None]:
         """Yield the pins that pass `filter`, in no order. brief: without their results.
@@ -48,9 +52,14 @@ class Admin:
         """
         request = admin.ListPinsRequest(filter=filter, brief=brief)
         call = self._stub.ListPins(request, metadata=self._connection.metadata)
+        return self._each(call, admin.Pin)
+
+    async def _each(
+        self, call: grpc.aio.UnaryStreamCall[Request, Reply], kind: type[Reply]
+    ) -> AsyncGenerator[Reply, None]:
         try:
-            while isinstance(pin := await _read(call), admin.Pin):
-                yield pin
+            while isinstance(reply := await _read(call), kind):
+                yield reply
         except grpc.aio.AioRpcError as error:
             raise self._connection.fact(error) from None
         finally:
@@ -81,6 +90,32 @@ class Admin:
         request = admin.DropPinsRequest(filter=filter, every=every, dry_run=dry_run)
         return (await self._connection.call(self._stub.DropPins, request)).dropped
 
+    def proposals(
+        self, filter: admin.ProposalFilter, *, brief: bool = False
+    ) -> AsyncGenerator[admin.Proposal, None]:
+        """Yield the proposals that pass `filter`; as `pins`."""
+        request = admin.ListProposalsRequest(filter=filter, brief=brief)
+        call = self._stub.ListProposals(request, metadata=self._connection.metadata)
+        return self._each(call, admin.Proposal)
+
+    async def confirm_proposal(self, instance_name: str, action: Digest, writer: str) -> admin.Pin:
+        """Make what `writer` proposes the action's pin; return it.
+
+        Raises NotServed if it proposes nothing, Unserved if that is not to be pinned.
+        """
+        request = admin.ConfirmProposalRequest(
+            instance_name=instance_name,
+            action_digest=digest_to(action),
+            digest_function=TO_WIRE[action.function],
+            writer=writer,
+        )
+        return await self._connection.call(self._stub.ConfirmProposal, request)
+
+    async def drop_proposals(self, filter: admin.ProposalFilter) -> int:
+        """Forget the proposals that pass `filter`; return how many. It names writers or actions."""
+        request = admin.DropProposalsRequest(filter=filter)
+        return (await self._connection.call(self._stub.DropProposals, request)).dropped
+
     async def import_pins(self, pins: AsyncIterable[admin.Pin]) -> admin.ImportPinsResponse:
         """Hand over pins of another server; say how many were taken, and how many not.
 
@@ -105,6 +140,6 @@ class Admin:
             raise self._connection.fact(ending.error or error) from None
 
 
-async def _read(call: grpc.aio.UnaryStreamCall[admin.ListPinsRequest, admin.Pin]) -> object:
+async def _read(call: grpc.aio.UnaryStreamCall[Request, Reply]) -> object:
     with told_apart():
         return await call.read()

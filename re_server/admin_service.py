@@ -22,6 +22,7 @@ from re_server.nondeterminism import Nondeterminism
 from re_server.pin_filter import selection_of
 from re_server.pin_message import pin_message
 from re_server.pins import Pins, Run
+from re_server.proposals import Proposals
 from re_server.rpc import Context
 from scheduler.dispatch import Dispatcher
 
@@ -47,7 +48,9 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         rerun: Run | None,
         nondeterminism: Nondeterminism,
         audits: Audits | None,
+        proposals: Proposals,
     ) -> None:
+        self._proposals = proposals
         self._nondeterminism = nondeterminism
         self._audits = audits
         self._instances = instances
@@ -144,6 +147,23 @@ class AdminService(admin_pb2_grpc.AdminServicer):
     ) -> admin_pb2.ImportPinsResponse:
         return await self._pins.take_over(requests)
 
+    async def ListProposals(
+        self, request: admin_pb2.ListProposalsRequest, context: Context
+    ) -> AsyncIterator[admin_pb2.Proposal]:
+        async for proposal in self._proposals.chosen(request.filter, brief=request.brief):
+            yield proposal
+
+    async def ConfirmProposal(
+        self, request: admin_pb2.ConfirmProposalRequest, context: Context
+    ) -> admin_pb2.Pin:
+        key = self._key(request)
+        return pin_message(key, await self._proposals.confirm(key, request.writer))
+
+    async def DropProposals(
+        self, request: admin_pb2.DropProposalsRequest, context: Context
+    ) -> admin_pb2.DropProposalsResponse:
+        return admin_pb2.DropProposalsResponse(dropped=await self._proposals.drop(request.filter))
+
     async def Audit(
         self, request: admin_pb2.AuditRequest, context: Context
     ) -> AsyncIterator[admin_pb2.AuditProgress]:
@@ -166,6 +186,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         self,
         request: admin_pb2.GetPinRequest
         | admin_pb2.ReplacePinRequest
+        | admin_pb2.ConfirmProposalRequest
         | admin_pb2.ExplainNondeterminismRequest,
     ) -> ActionKey:
         action = self._instances.digest(

@@ -16,6 +16,7 @@ from re_server.consumption import Consumption
 from re_server.determinism_metrics import Rulings
 from re_server.executions import Execution
 from re_server.inquiry import Inquiry
+from re_server.proposal_metrics import Reviewed
 from re_server.review import Review
 from re_server.verifying import Verifier
 from re_server.witness import Conflict
@@ -43,6 +44,10 @@ class Afterwards:
             odd_runs=judged.get(Odd.RUN, 0),
             audited=self.auditor.audited if self.auditor else 0,
         )
+
+    def reviewed(self) -> Reviewed:
+        """Count what became of proposals."""
+        return Reviewed(self.review.ruled, self.verifier.verified if self.verifier else 0)
 
     def executed(self, execution: Execution, seconds: float, conflict: Conflict | None) -> None:
         """Take in the result of an execution that took `seconds`."""

@@ -41,6 +41,8 @@ from re_server.nondeterminism import Nondeterminism
 from re_server.open_writes import OpenWrites
 from re_server.operations_service import OperationsService
 from re_server.overlay import Overlay
+from re_server.proposal_metrics import ProposalCollector
+from re_server.proposals import Proposals
 from re_server.proposing import Proposing
 from re_server.reruns import Reruns
 from re_server.review import Review
@@ -123,6 +125,11 @@ async def assembled(
         )
     )
     registry.register(DeterminismCollector(shared.witness, shared.afterwards.rulings))
+    registry.register(
+        ProposalCollector(
+            shared.results.proposals, shared.judge, shared.overlay, shared.afterwards.reviewed
+        )
+    )
     drained = asyncio.Event()
     parts = Parts(
         capabilities=CapabilitiesService(
@@ -183,6 +190,15 @@ def _admin_service(
         rerun=partial(reruns.run, priority=0) if reruns else None,
         nondeterminism=Nondeterminism(ledger, shared.results),
         audits=Audits(shared.instances, ledger, auditor) if auditor else None,
+        proposals=Proposals(
+            shared.instances,
+            blobs=store.blobs,
+            results=shared.results,
+            judge=shared.judge,
+            hits=shared.hits,
+            limits=shared.limits,
+            witness=shared.witness,
+        ),
     )
 
 

@@ -58,16 +58,16 @@ def selection_of(filter: admin.PinFilter, instances: Instances) -> Selection:
     fields = ("target", "program", "mnemonic", "toolchain", "invocation")
     return Selection(
         instance,
-        frozenset(chain.from_iterable(map(_readings, filter.action_digests))),
+        frozenset(chain.from_iterable(map(readings, filter.action_digests))),
         seconds_of(filter.since, "filter.since") if filter.HasField("since") else 0,
         seconds_of(filter.until, "filter.until") if filter.HasField("until") else float("inf"),
         filter.conflicting,
-        _glob(filter.worker) if filter.worker else None,
-        tuple((name, _glob(glob)) for name in fields if (glob := getattr(filter, name))),
+        glob(filter.worker) if filter.worker else None,
+        tuple((name, glob(pattern)) for name in fields if (pattern := getattr(filter, name))),
     )
 
 
-def _readings(message: reapi.Digest) -> Iterator[Digest]:
+def readings(message: reapi.Digest) -> Iterator[Digest]:
     """Yield the digests that may be meant: a hash does not say its function."""
     functions = [
         function for function in DigestFunction if function.hex_length == len(message.hash)
@@ -80,5 +80,6 @@ def _worker(pin: Pin) -> str:
     return pin.kept.result.execution_metadata.worker
 
 
-def _glob(pattern: str) -> Takes:
+def glob(pattern: str) -> Takes:
+    """Return what tells whether a whole text matches `pattern`."""
     return re.compile(translate(pattern)).match

@@ -29,18 +29,22 @@ def pin_message(key: ActionKey, pin: Pin, *, brief: bool = False) -> admin.Pin:
         digest_function=TO_WIRE[key.action.function],
         agreements=pin.agreements,
         losses=pin.losses,
-        origin=admin.Origin(
-            program=pin.origin.program,
-            target=pin.origin.target,
-            mnemonic=pin.origin.mnemonic,
-            invocation=pin.origin.invocation,
-            toolchain=pin.origin.toolchain,
-            rules=pin.origin.rules,
-        ),
+        origin=origin_message(pin.origin),
     )
     message.pinned.FromMicroseconds(round(pin.first_seen * 1e6))
     message.last_seen.FromMicroseconds(round(pin.last_seen * 1e6))
     return message
+
+
+def origin_message(origin: Origin) -> admin.Origin:
+    return admin.Origin(
+        program=origin.program,
+        target=origin.target,
+        mnemonic=origin.mnemonic,
+        invocation=origin.invocation,
+        toolchain=origin.toolchain,
+        rules=origin.rules,
+    )
 
 
 def pin_from(message: admin.Pin, kept: Kept) -> Pin:
