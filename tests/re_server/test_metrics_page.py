@@ -46,6 +46,12 @@ PROMISED = {
     "holdfast_ledger_dropped": ("counter", set()),
     "holdfast_audited_actions": ("counter", set()),
     "holdfast_audit_coverage_ratio": ("gauge", set()),
+    "holdfast_proposals": ("gauge", set()),
+    "holdfast_proposed_results": ("counter", {"standing"}),
+    "holdfast_ruled_proposals": ("counter", {"ruling"}),
+    "holdfast_expired_proposals": ("counter", set()),
+    "holdfast_verified_proposals": ("counter", set()),
+    "holdfast_proposal_hits": ("counter", set()),
     "process_resident_memory_bytes": ("gauge", set()),
     "process_cpu_seconds": ("counter", set()),
 }
