@@ -99,7 +99,8 @@ class Proposals:
 
         async def drop(key: ActionKey) -> None:
             nonlocal dropped
-            dropped += await self._drop(key, selection)
+            gone = await self._drop(key, selection)
+            dropped += gone
 
         async for key, proposals in self._results.proposals.by_action(selection.instance):
             if any(selection.takes(key, one, apart=True) for one in proposals):

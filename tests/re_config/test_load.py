@@ -101,6 +101,7 @@ def test_an_error_names_the_place_and_what_is_allowed(text: str, told: str) -> N
         ('server.listen = "127.0.0.1:99999"', "a port is at most 65535"),
         ('server.web = "127.0.0.1:8980"', "which `$.server.listen` takes already"),
         ('[instances."a/blobs"]', '`$.instances` has the name "a/blobs"'),
+        ("default.confirmations = 1", "`$.default.confirmations` is 1: a result that nobody"),
         ('[instances."a//b"]', '`$.instances` has the name "a//b"'),
     ],
 )
