@@ -124,14 +124,15 @@ class DiskProposals:
     ) -> None:
         """Keep `after` in place of `before`; those over the bounds go."""
         packed = packed_key(key)
+        added = [new for new in after if new not in before]
         for gone in before:
             if gone not in after:
                 self._remove(write, packed + packed_name(gone.writer))
-        for new in after:
-            if new not in before:
-                self._put(write, key, packed + packed_name(new.writer), new)
-                self._make_room(write, packed_name(new.writer), self._limits.per_writer)
-                self._make_room(write, _ALL, self._limits.in_all)
+                self.expired += any(new.writer != gone.writer for new in added)
+        for new in added:
+            self._put(write, key, packed + packed_name(new.writer), new)
+            self._make_room(write, packed_name(new.writer), self._limits.per_writer)
+            self._make_room(write, _ALL, self._limits.in_all)
 
     def drop_referrers(self, write: Read, blob: bytes) -> None:
         """Drop the proposals that refer to a blob that goes."""

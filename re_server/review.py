@@ -113,7 +113,7 @@ async def _alike(pair: Pair, first_run: Circumstances, then_run: Circumstances) 
 
 
 def _same_kind(difference: Difference) -> bool:
-    """Tell whether there are two files that are executable or not, or two unread directories."""
+    """Tell whether there is a file in both, as executable, or a directory that cannot be read."""
     return _kind(difference.first) == _kind(difference.then) not in {"", "symlink", "directory"}
 
 

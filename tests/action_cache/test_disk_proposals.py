@@ -183,3 +183,15 @@ async def test_an_ordinary_entry_leaves_what_writers_have_for_themselves(here: S
     await propose(here, KEY, own)
     await Judge(here.results).keep(KEY, await here.kept(b"2"))
     assert (await here.slot(KEY)).proposals == (own,)
+
+
+async def test_who_gives_way_to_another_is_counted_and_who_is_settled_is_not(here: Stored) -> None:
+    kept = await here.kept(b"1")
+    ann, ben = proposal("ann", kept), proposal("ben", kept)
+    await propose(here, KEY, ann)
+    await propose(here, KEY, replace(ann, proposed=NOW + 1))
+    await propose(here, KEY)
+    assert here.results.proposals.expired == 0
+    await propose(here, KEY, ann)
+    await propose(here, KEY, ben)
+    assert here.results.proposals.expired == 1
