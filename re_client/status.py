@@ -17,7 +17,7 @@ from cas.tree import InvalidMessage, MissingInputs
 from cas.wire import INFERRED
 
 FRAMING_BYTES = 16  # tags and lengths around one detail, at the most
-RETRY_SECONDS = 2  # what a client is asked to wait when there is no room just now
+RETRY_SECONDS = 2  # what a client is asked to wait for room, or for a server that is stopping
 MISSING = "MISSING"  # type of a violation that names a blob to upload
 MISMATCH = "DIGEST_MISMATCH"  # reason of the ErrorInfo that says which bytes came instead
 DOMAIN = "holdfast"
@@ -132,7 +132,9 @@ def _(error: DigestMismatch) -> Iterable[Message]:
 
 @_details.register(StoreFull)
 @_details.register(Overloaded)
+@_details.register(ConnectionError)
 def _(error: Exception) -> Iterable[Message]:
+    """Say when to come back. Source: remote_execution.proto: any error may carry a RetryInfo."""
     yield RetryInfo(retry_delay=Duration(seconds=RETRY_SECONDS))
 
 

@@ -14,6 +14,7 @@ from google.rpc.code_pb2 import Code
 
 from protos import remote_execution_pb2 as reapi, worker_pb2
 from scheduler.attached import Attached, Ran, worker_from
+from scheduler.failure import failed
 from scheduler.job import Job, JobState, Worker
 from scheduler.limits import Limits
 from scheduler.operation import Operation, State
@@ -135,7 +136,7 @@ class Dispatcher:
         if self._waiting.pop(name, None) is None:
             return
         effects = self._queue.cancel(name, now=self._clock())
-        self._publish_end(operation, _failed(Code.CANCELLED, "cancelled by a client"))
+        self._publish_end(operation, failed(Code.CANCELLED, "cancelled by a client"))
         self._apply(effects)
 
     def delete(self, name: str) -> None:
@@ -245,7 +246,7 @@ class Dispatcher:
             self._end(job, self._why(job, end))
         for name in effects.abandoned:
             operation = self._waiting.pop(name)
-            self._publish_end(operation, _failed(Code.CANCELLED, "no client waited for it"))
+            self._publish_end(operation, failed(Code.CANCELLED, "no client waited for it"))
             self._register.discard(name)
         if self._queue.idle:
             self._idle.set()
@@ -280,7 +281,7 @@ class Dispatcher:
             settled = await self._settle(job.request, response, ran)
         except Exception as error:
             log.exception("the result of action %s could not be settled", job.request.action)
-            settled = _failed(Code.INTERNAL, f"the result could not be settled: {error!r}")
+            settled = failed(Code.INTERNAL, f"the result could not be settled: {error!r}")
         self._queue.settled(job)
         self._end(job, settled)
         if self._queue.idle:
@@ -295,9 +296,9 @@ class Dispatcher:
                     "it may be the cause: see their logs"
                 )
                 log.warning("action %s: %s", job.request.action, message)
-                return _failed(Code.UNAVAILABLE, message)
+                return failed(Code.UNAVAILABLE, message)
             case End.DRAINED:
-                return _failed(Code.UNAVAILABLE, str(Draining()))
+                return failed(Code.UNAVAILABLE, str(Draining()))
             case End.UNSERVED:
                 offers = " | ".join(sorted(map(str, self._queue.workers.offers))[:SHOWN_OFFERS])
                 message = (
@@ -305,7 +306,7 @@ class Dispatcher:
                     f"connected workers offer: {offers or 'none is connected'}"
                 )
                 log.warning("action %s: %s", job.request.action, message)
-                return _failed(Code.FAILED_PRECONDITION, message)
+                return failed(Code.FAILED_PRECONDITION, message)
 
     async def _sweep_for_ever(self) -> None:
         limits = self._limits
@@ -321,10 +322,3 @@ def _executing(job: Job) -> State:
     """Say that a job is with a worker, or just was and is being settled."""
     worker = job.worker.name if job.worker else ""
     return State(reapi.ExecutionStage.EXECUTING, worker=worker)
-
-
-def _failed(code: int, message: str) -> reapi.ExecuteResponse:
-    response = reapi.ExecuteResponse()
-    response.status.code = code
-    response.status.message = message
-    return response

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from google.rpc.code_pb2 import Code
-from google.rpc.error_details_pb2 import PreconditionFailure
+from google.rpc.error_details_pb2 import PreconditionFailure, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from cas.digest import Digest, DigestFunction, InvalidDigest
@@ -42,6 +42,17 @@ def test_a_fact_comes_back_as_it_was_told(error: Exception) -> None:
     back = from_status(to_status(error))
     assert type(back) is type(error)
     assert str(back) == str(error)
+
+
+@pytest.mark.parametrize(
+    "error", [StoreFull("full"), Overloaded("too much"), ConnectionError("gone"), BrokenPipeError()]
+)
+def test_what_is_shed_says_when_to_come_back(error: Exception) -> None:
+    # REAPI rule: any error may carry RetryInfo.
+    (detail,) = to_status(error).details
+    told = RetryInfo()
+    assert detail.Unpack(told)
+    assert told.retry_delay.ToSeconds() > 0
 
 
 def test_what_is_about_a_blob_to_keep_comes_back_with_it() -> None:

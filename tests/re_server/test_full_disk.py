@@ -120,6 +120,7 @@ def test_an_action_whose_outputs_find_no_room_is_told_so_and_is_not_cached(
     taken, _ = fill(peer, FILE_BYTES)
     response = peer.execute(action).response
     assert response.status.code == RESOURCE_EXHAUSTED, response.status
+    assert retry_info(response.status) > 0
     with refused(grpc.StatusCode.NOT_FOUND):
         peer.get_result(action)
     check_blobs(peer, taken)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.protocol.actions import put_script
 from tests.protocol.blobs import unique
-from tests.protocol.peer import CALL_SECONDS, Refusal, attempt, connected, refused
+from tests.protocol.peer import CALL_SECONDS, Refusal, attempt, connected, refused, retry_seconds
 from tests.protocol.sending import Sender, message
 from tests.re_server.gate import PAUSE_SECONDS, SETTINGS, lives, running
 from tests.serving import Served, serving
@@ -55,8 +55,9 @@ def test_an_action_that_runs_comes_to_its_end_and_nothing_new_begins(
             other = put_script(peer, "true")
             told_to_stop(server, number)
             assert readiness(server) == 503
-            with refused(grpc.StatusCode.UNAVAILABLE):
+            with refused(grpc.StatusCode.UNAVAILABLE) as caught:
                 peer.execute(other)
+            assert retry_seconds(caught.value) > 0
             gate.open()
             result = gate.executed().result
             assert result.output_files[0].digest == peer.digest(b"done\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from google.rpc.error_details_pb2 import RetryInfo
+
 from protos import remote_execution_pb2 as reapi, worker_pb2
 from scheduler.attached import Attached
 from scheduler.operation import Operation, State
@@ -39,3 +41,12 @@ async def ended(operation: Operation) -> reapi.ExecuteResponse:
     response = (await states(operation))[-1].response
     assert response is not None
     return response
+
+
+def asks_to_retry(response: reapi.ExecuteResponse) -> bool:
+    """Whether a response's status says when to ask again."""
+    return any(
+        detail.Unpack(told) and told.retry_delay.ToSeconds() > 0
+        for detail in response.status.details
+        for told in [RetryInfo()]
+    )

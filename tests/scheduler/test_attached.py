@@ -16,7 +16,7 @@ from scheduler.operation import State
 from scheduler.platform import Platform
 from tests.scheduler.asking import LINUX, MAC, offer, request
 from tests.scheduler.dispatching import dispatching
-from tests.scheduler.stream import ended, finished, leased, states
+from tests.scheduler.stream import asks_to_retry, ended, finished, leased, states
 
 QUEUED = State(reapi.ExecutionStage.QUEUED)
 EXECUTING = State(reapi.ExecutionStage.EXECUTING, worker="w")
@@ -53,8 +53,10 @@ async def test_an_action_that_loses_every_worker_ends_with_unavailable() -> None
             assert not operation.done
             async with dispatcher.attach(offer(name)) as attached:
                 await leased(attached)
-        status = (await ended(operation)).status
+        response = await ended(operation)
+        status = response.status
         assert status.code == Code.UNAVAILABLE
+        assert asks_to_retry(response)
         assert status.message.startswith("2 workers were lost while they ran the action")
 
 

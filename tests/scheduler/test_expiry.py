@@ -15,7 +15,7 @@ from scheduler.queue import Draining, QueueFull
 from scheduler.register import OperationNotFound
 from tests.scheduler.asking import LINUX, MAC, Clock, offer, request
 from tests.scheduler.dispatching import as_it_is, dispatching
-from tests.scheduler.stream import ended, finished, leased, result
+from tests.scheduler.stream import asks_to_retry, ended, finished, leased, result
 
 QUEUED = State(reapi.ExecutionStage.QUEUED)
 EXECUTING = State(reapi.ExecutionStage.EXECUTING, worker="w")
@@ -149,7 +149,9 @@ async def test_draining_waits_for_what_runs_and_ends_what_waits() -> None:
         waiting = dispatcher.execute(request("b"))
         async with asyncio.TaskGroup() as tasks:
             draining = tasks.create_task(dispatcher.drain())
-            assert (await ended(waiting)).status.code == Code.UNAVAILABLE
+            response = await ended(waiting)
+            assert response.status.code == Code.UNAVAILABLE
+            assert asks_to_retry(response)
             with pytest.raises(Draining):
                 dispatcher.execute(request("c"))
             assert not draining.done()
