@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from protos import remote_execution_pb2 as protos_dot_remote__execution__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13protos/worker.proto\x12\x12holdfast.worker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dprotos/remote_execution.proto\"\xa7\x01\n\nFromWorker\x12*\n\x05offer\x18\x01 \x01(\x0b\x32\x19.holdfast.worker.v1.OfferH\x00\x12\x30\n\x08\x66inished\x18\x02 \x01(\x0b\x32\x1c.holdfast.worker.v1.FinishedH\x00\x12\x30\n\x08\x64raining\x18\x03 \x01(\x0b\x32\x1c.holdfast.worker.v1.DrainingH\x00\x42\t\n\x07message\"t\n\x05Offer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12;\n\x08platform\x18\x02 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\r\n\x05slots\x18\x03 \x01(\x05\x12\x11\n\ttoolchain\x18\x04 \x01(\t\"\x89\x01\n\x08\x46inished\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x42\n\x08response\x18\x02 \x01(\x0b\x32\x30.build.bazel.remote.execution.v2.ExecuteResponse\x12*\n\x06report\x18\x03 \x01(\x0b\x32\x1a.holdfast.worker.v1.Report\"\x93\x01\n\x06Report\x12\r\n\x05rules\x18\x01 \x01(\t\x12\x30\n\trewritten\x18\x02 \x03(\x0b\x32\x1d.holdfast.worker.v1.Rewritten\x12\x10\n\x08switches\x18\x03 \x03(\t\x12\x0f\n\x07program\x18\x04 \x01(\t\x12\x17\n\x0fprogram_version\x18\x05 \x01(\t\x12\x0c\n\x04root\x18\x06 \x01(\t\"r\n\tRewritten\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x66ormats\x18\x02 \x03(\t\x12\x37\n\x06\x62\x65\x66ore\x18\x03 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\r\n\x05\x62ytes\x18\x04 \x01(\x03\"\n\n\x08\x44raining\"o\n\x08ToWorker\x12*\n\x05lease\x18\x01 \x01(\x0b\x32\x19.holdfast.worker.v1.LeaseH\x00\x12,\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1a.holdfast.worker.v1.CancelH\x00\x42\t\n\x07message\"\xe5\x03\n\x05Lease\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\rinstance_name\x18\x02 \x01(\t\x12>\n\raction_digest\x18\x03 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12N\n\x0f\x64igest_function\x18\x04 \x01(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.Value\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x66ormats\x18\x06 \x03(\t\x12>\n\rnamed_digests\x18\x07 \x03(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x36\n\x0c\x63\x61nonicalise\x18\x08 \x01(\x0e\x32 .holdfast.worker.v1.Canonicalise\x12\x30\n\tvariation\x18\t \x01(\x0b\x32\x1d.holdfast.worker.v1.Variation\x12\x30\n\ntext_rules\x18\n \x03(\x0b\x32\x1c.holdfast.worker.v1.TextRule\x12\x10\n\x08mnemonic\x18\x0b \x01(\t\"Z\n\x08TextRule\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07pattern\x18\x02 \x01(\t\x12\x0c\n\x04\x66ill\x18\x03 \x01(\t\x12\x0f\n\x07outputs\x18\x04 \x01(\t\x12\x10\n\x08mnemonic\x18\x05 \x01(\t\"\xd2\x02\n\tVariation\x12\x0c\n\x04root\x18\x01 \x01(\t\x12\x11\n\thost_name\x18\x02 \x01(\t\x12\x14\n\x0cskipped_pids\x18\x03 \x01(\x05\x12\x10\n\x08modified\x18\x04 \x01(\x03\x12\x12\n\norder_seed\x18\x05 \x01(\x04\x12\x12\n\nprocessors\x18\x06 \x01(\x05\x12\x1c\n\x14randomised_addresses\x18\x07 \x01(\x08\x12\x43\n\x0b\x65nvironment\x18\x08 \x03(\x0b\x32..holdfast.worker.v1.Variation.EnvironmentEntry\x12(\n\x05\x64\x65lay\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0brandom_seed\x18\n \x01(\t\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x17\n\x06\x43\x61ncel\x12\r\n\x05lease\x18\x01 \x01(\t\"\xdb\x01\n\rResourceUsage\x12,\n\tuser_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bsystem_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rmax_rss_bytes\x18\x03 \x01(\x03\x12\x13\n\x0b\x62lock_reads\x18\x04 \x01(\x03\x12\x14\n\x0c\x62lock_writes\x18\x05 \x01(\x03\x12\x14\n\x0cminor_faults\x18\x06 \x01(\x03\x12\x14\n\x0cmajor_faults\x18\x07 \x01(\x03*8\n\x0c\x43\x61nonicalise\x12\x0b\n\x07NOTHING\x10\x00\x12\x0b\n\x07LEARNED\x10\x01\x12\x0e\n\nEVERYTHING\x10\x02\x32V\n\x07Workers\x12K\n\x07\x43onnect\x12\x1e.holdfast.worker.v1.FromWorker\x1a\x1c.holdfast.worker.v1.ToWorker(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13protos/worker.proto\x12\x12holdfast.worker.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dprotos/remote_execution.proto\"\xd5\x01\n\nFromWorker\x12*\n\x05offer\x18\x01 \x01(\x0b\x32\x19.holdfast.worker.v1.OfferH\x00\x12\x30\n\x08\x66inished\x18\x02 \x01(\x0b\x32\x1c.holdfast.worker.v1.FinishedH\x00\x12\x30\n\x08\x64raining\x18\x03 \x01(\x0b\x32\x1c.holdfast.worker.v1.DrainingH\x00\x12,\n\x06output\x18\x04 \x01(\x0b\x32\x1a.holdfast.worker.v1.OutputH\x00\x42\t\n\x07message\"t\n\x05Offer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12;\n\x08platform\x18\x02 \x01(\x0b\x32).build.bazel.remote.execution.v2.Platform\x12\r\n\x05slots\x18\x03 \x01(\x05\x12\x11\n\ttoolchain\x18\x04 \x01(\t\"\x89\x01\n\x08\x46inished\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x42\n\x08response\x18\x02 \x01(\x0b\x32\x30.build.bazel.remote.execution.v2.ExecuteResponse\x12*\n\x06report\x18\x03 \x01(\x0b\x32\x1a.holdfast.worker.v1.Report\"\x93\x01\n\x06Report\x12\r\n\x05rules\x18\x01 \x01(\t\x12\x30\n\trewritten\x18\x02 \x03(\x0b\x32\x1d.holdfast.worker.v1.Rewritten\x12\x10\n\x08switches\x18\x03 \x03(\t\x12\x0f\n\x07program\x18\x04 \x01(\t\x12\x17\n\x0fprogram_version\x18\x05 \x01(\t\x12\x0c\n\x04root\x18\x06 \x01(\t\"r\n\tRewritten\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07\x66ormats\x18\x02 \x03(\t\x12\x37\n\x06\x62\x65\x66ore\x18\x03 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\r\n\x05\x62ytes\x18\x04 \x01(\x03\"\n\n\x08\x44raining\"\x8a\x01\n\x06Output\x12\r\n\x05lease\x18\x01 \x01(\t\x12\x31\n\x06stream\x18\x02 \x01(\x0e\x32!.holdfast.worker.v1.Output.Stream\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\" \n\x06Stream\x12\n\n\x06STDOUT\x10\x00\x12\n\n\x06STDERR\x10\x01\"o\n\x08ToWorker\x12*\n\x05lease\x18\x01 \x01(\x0b\x32\x19.holdfast.worker.v1.LeaseH\x00\x12,\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1a.holdfast.worker.v1.CancelH\x00\x42\t\n\x07message\"\xfa\x03\n\x05Lease\x12\n\n\x02id\x18\x01 \x01(\t\x12\x15\n\rinstance_name\x18\x02 \x01(\t\x12>\n\raction_digest\x18\x03 \x01(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12N\n\x0f\x64igest_function\x18\x04 \x01(\x0e\x32\x35.build.bazel.remote.execution.v2.DigestFunction.Value\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x66ormats\x18\x06 \x03(\t\x12>\n\rnamed_digests\x18\x07 \x03(\x0b\x32\'.build.bazel.remote.execution.v2.Digest\x12\x36\n\x0c\x63\x61nonicalise\x18\x08 \x01(\x0e\x32 .holdfast.worker.v1.Canonicalise\x12\x30\n\tvariation\x18\t \x01(\x0b\x32\x1d.holdfast.worker.v1.Variation\x12\x30\n\ntext_rules\x18\n \x03(\x0b\x32\x1c.holdfast.worker.v1.TextRule\x12\x10\n\x08mnemonic\x18\x0b \x01(\t\x12\x13\n\x0blive_output\x18\x0c \x01(\x08\"Z\n\x08TextRule\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07pattern\x18\x02 \x01(\t\x12\x0c\n\x04\x66ill\x18\x03 \x01(\t\x12\x0f\n\x07outputs\x18\x04 \x01(\t\x12\x10\n\x08mnemonic\x18\x05 \x01(\t\"\xd2\x02\n\tVariation\x12\x0c\n\x04root\x18\x01 \x01(\t\x12\x11\n\thost_name\x18\x02 \x01(\t\x12\x14\n\x0cskipped_pids\x18\x03 \x01(\x05\x12\x10\n\x08modified\x18\x04 \x01(\x03\x12\x12\n\norder_seed\x18\x05 \x01(\x04\x12\x12\n\nprocessors\x18\x06 \x01(\x05\x12\x1c\n\x14randomised_addresses\x18\x07 \x01(\x08\x12\x43\n\x0b\x65nvironment\x18\x08 \x03(\x0b\x32..holdfast.worker.v1.Variation.EnvironmentEntry\x12(\n\x05\x64\x65lay\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0brandom_seed\x18\n \x01(\t\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x17\n\x06\x43\x61ncel\x12\r\n\x05lease\x18\x01 \x01(\t\"\xdb\x01\n\rResourceUsage\x12,\n\tuser_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bsystem_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rmax_rss_bytes\x18\x03 \x01(\x03\x12\x13\n\x0b\x62lock_reads\x18\x04 \x01(\x03\x12\x14\n\x0c\x62lock_writes\x18\x05 \x01(\x03\x12\x14\n\x0cminor_faults\x18\x06 \x01(\x03\x12\x14\n\x0cmajor_faults\x18\x07 \x01(\x03*8\n\x0c\x43\x61nonicalise\x12\x0b\n\x07NOTHING\x10\x00\x12\x0b\n\x07LEARNED\x10\x01\x12\x0e\n\nEVERYTHING\x10\x02\x32V\n\x07Workers\x12K\n\x07\x43onnect\x12\x1e.holdfast.worker.v1.FromWorker\x1a\x1c.holdfast.worker.v1.ToWorker(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,34 +35,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_VARIATION_ENVIRONMENTENTRY']._loaded_options = None
   _globals['_VARIATION_ENVIRONMENTENTRY']._serialized_options = b'8\001'
-  _globals['_CANONICALISE']._serialized_start=2093
-  _globals['_CANONICALISE']._serialized_end=2149
+  _globals['_CANONICALISE']._serialized_start=2301
+  _globals['_CANONICALISE']._serialized_end=2357
   _globals['_FROMWORKER']._serialized_start=107
-  _globals['_FROMWORKER']._serialized_end=274
-  _globals['_OFFER']._serialized_start=276
-  _globals['_OFFER']._serialized_end=392
-  _globals['_FINISHED']._serialized_start=395
-  _globals['_FINISHED']._serialized_end=532
-  _globals['_REPORT']._serialized_start=535
-  _globals['_REPORT']._serialized_end=682
-  _globals['_REWRITTEN']._serialized_start=684
-  _globals['_REWRITTEN']._serialized_end=798
-  _globals['_DRAINING']._serialized_start=800
-  _globals['_DRAINING']._serialized_end=810
-  _globals['_TOWORKER']._serialized_start=812
-  _globals['_TOWORKER']._serialized_end=923
-  _globals['_LEASE']._serialized_start=926
-  _globals['_LEASE']._serialized_end=1411
-  _globals['_TEXTRULE']._serialized_start=1413
-  _globals['_TEXTRULE']._serialized_end=1503
-  _globals['_VARIATION']._serialized_start=1506
-  _globals['_VARIATION']._serialized_end=1844
-  _globals['_VARIATION_ENVIRONMENTENTRY']._serialized_start=1794
-  _globals['_VARIATION_ENVIRONMENTENTRY']._serialized_end=1844
-  _globals['_CANCEL']._serialized_start=1846
-  _globals['_CANCEL']._serialized_end=1869
-  _globals['_RESOURCEUSAGE']._serialized_start=1872
-  _globals['_RESOURCEUSAGE']._serialized_end=2091
-  _globals['_WORKERS']._serialized_start=2151
-  _globals['_WORKERS']._serialized_end=2237
+  _globals['_FROMWORKER']._serialized_end=320
+  _globals['_OFFER']._serialized_start=322
+  _globals['_OFFER']._serialized_end=438
+  _globals['_FINISHED']._serialized_start=441
+  _globals['_FINISHED']._serialized_end=578
+  _globals['_REPORT']._serialized_start=581
+  _globals['_REPORT']._serialized_end=728
+  _globals['_REWRITTEN']._serialized_start=730
+  _globals['_REWRITTEN']._serialized_end=844
+  _globals['_DRAINING']._serialized_start=846
+  _globals['_DRAINING']._serialized_end=856
+  _globals['_OUTPUT']._serialized_start=859
+  _globals['_OUTPUT']._serialized_end=997
+  _globals['_OUTPUT_STREAM']._serialized_start=965
+  _globals['_OUTPUT_STREAM']._serialized_end=997
+  _globals['_TOWORKER']._serialized_start=999
+  _globals['_TOWORKER']._serialized_end=1110
+  _globals['_LEASE']._serialized_start=1113
+  _globals['_LEASE']._serialized_end=1619
+  _globals['_TEXTRULE']._serialized_start=1621
+  _globals['_TEXTRULE']._serialized_end=1711
+  _globals['_VARIATION']._serialized_start=1714
+  _globals['_VARIATION']._serialized_end=2052
+  _globals['_VARIATION_ENVIRONMENTENTRY']._serialized_start=2002
+  _globals['_VARIATION_ENVIRONMENTENTRY']._serialized_end=2052
+  _globals['_CANCEL']._serialized_start=2054
+  _globals['_CANCEL']._serialized_end=2077
+  _globals['_RESOURCEUSAGE']._serialized_start=2080
+  _globals['_RESOURCEUSAGE']._serialized_end=2299
+  _globals['_WORKERS']._serialized_start=2359
+  _globals['_WORKERS']._serialized_end=2445
 # @@protoc_insertion_point(module_scope)

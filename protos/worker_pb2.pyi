@@ -58,6 +58,7 @@ class FromWorker(_message.Message):
     OFFER_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def offer(self) -> Global___Offer:
         """First on the stream, once."""
@@ -68,18 +69,21 @@ class FromWorker(_message.Message):
     def draining(self) -> Global___Draining:
         """Take no more leases; those that are out go on."""
 
+    @_builtins.property
+    def output(self) -> Global___Output: ...
     def __init__(
         self,
         *,
         offer: Global___Offer | None = ...,
         finished: Global___Finished | None = ...,
         draining: Global___Draining | None = ...,
+        output: Global___Output | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "finished", b"finished", "message", b"message", "offer", b"offer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "finished", b"finished", "message", b"message", "offer", b"offer", "output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "finished", b"finished", "message", b"message", "offer", b"offer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "finished", b"finished", "message", b"message", "offer", b"offer", "output", b"output"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["offer", "finished", "draining"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["offer", "finished", "draining", "output"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -251,6 +255,53 @@ class Draining(_message.Message):
 Global___Draining: _TypeAlias = Draining  # noqa: Y015
 
 @_typing.final
+class Output(_message.Message):
+    """What the action of a lease has written since, where Lease.live_output asks for that. It may lag
+    behind, and end anywhere: what is missing of it when the lease is finished is taken from the
+    result.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Stream:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StreamEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Output._Stream.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STDOUT: Output._Stream.ValueType  # 0
+        STDERR: Output._Stream.ValueType  # 1
+
+    class Stream(_Stream, metaclass=_StreamEnumTypeWrapper): ...
+    STDOUT: Output.Stream.ValueType  # 0
+    STDERR: Output.Stream.ValueType  # 1
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    lease: _builtins.str
+    stream: Global___Output.Stream.ValueType
+    offset: _builtins.int
+    """Bytes of the stream that were sent before."""
+    data: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        lease: _builtins.str = ...,
+        stream: Global___Output.Stream.ValueType = ...,
+        offset: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "lease", b"lease", "offset", b"offset", "stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Output: _TypeAlias = Output  # noqa: Y015
+
+@_typing.final
 class ToWorker(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -295,12 +346,15 @@ class Lease(_message.Message):
     VARIATION_FIELD_NUMBER: _builtins.int
     TEXT_RULES_FIELD_NUMBER: _builtins.int
     MNEMONIC_FIELD_NUMBER: _builtins.int
+    LIVE_OUTPUT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     instance_name: _builtins.str
     digest_function: _remote_execution_pb2.DigestFunction.Value.ValueType
     canonicalise: Global___Canonicalise.ValueType
     mnemonic: _builtins.str
     """For ActionMnemonic of such rules: what the client says of the action, "" where it says nothing."""
+    live_output: _builtins.bool
+    """Somebody may be reading along: send Output."""
     @_builtins.property
     def action_digest(self) -> _remote_execution_pb2.Digest: ...
     @_builtins.property
@@ -341,10 +395,11 @@ class Lease(_message.Message):
         variation: Global___Variation | None = ...,
         text_rules: _abc.Iterable[Global___TextRule] | None = ...,
         mnemonic: _builtins.str = ...,
+        live_output: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action_digest", b"action_digest", "timeout", b"timeout", "variation", b"variation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_digest", b"action_digest", "canonicalise", b"canonicalise", "digest_function", b"digest_function", "formats", b"formats", "id", b"id", "instance_name", b"instance_name", "mnemonic", b"mnemonic", "named_digests", b"named_digests", "text_rules", b"text_rules", "timeout", b"timeout", "variation", b"variation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_digest", b"action_digest", "canonicalise", b"canonicalise", "digest_function", b"digest_function", "formats", b"formats", "id", b"id", "instance_name", b"instance_name", "live_output", b"live_output", "mnemonic", b"mnemonic", "named_digests", b"named_digests", "text_rules", b"text_rules", "timeout", b"timeout", "variation", b"variation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

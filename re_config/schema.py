@@ -322,6 +322,25 @@ class Limits(Table, frozen=True):
     """Largest blob that is read as an Action, Command, Directory or Tree."""
 
 
+class Logs(Table, frozen=True):
+    """Log streams: what running actions write, and logs that clients write for others to read."""
+
+    max_stream_bytes: Count = 128 * MIB
+    """Bytes of one log; it ends there, with a line that says so. Well above worker.max_stdio_bytes,
+    the output of every action is whole."""
+
+    max_bytes: Count = 4 * GIB
+    """Bytes of all logs, in a folder of the store beside its blobs. Where they do not suffice,
+    finished logs go, the oldest first."""
+
+    max_streams: Annotated[int, Meta(ge=2)] = 20_000
+    """Logs that are open or kept; an action has two. Where they do not suffice, finished logs go;
+    where all are open, new actions run without, and clients are refused with RESOURCE_EXHAUSTED."""
+
+    keep_seconds: Seconds = 600
+    """How long a finished log can be read."""
+
+
 class Config(Table, frozen=True):
     """The whole file."""
 
@@ -333,6 +352,7 @@ class Config(Table, frozen=True):
     default: Instance = field(default_factory=Instance)
     """How instance names are served that stand in no table of their own, if none has one."""
     execution: Execution = field(default_factory=Execution)
+    logs: Logs = field(default_factory=Logs)
     determinism: Determinism = field(default_factory=Determinism)
     worker: Worker = field(default_factory=Worker)
     ledger: Ledger = field(default_factory=Ledger)

@@ -20,7 +20,7 @@ from cas.tree import TreeLimits
 from determinism.judge import Judge
 from determinism.ledger.store import Ledger
 from re_config.bounds import tree_limits
-from re_config.schema import Config, Execution
+from re_config.schema import Config, Execution, Logs
 from re_server.action_cache_service import ActionCacheService
 from re_server.admin_service import AdminService
 from re_server.afterwards import Afterwards
@@ -36,6 +36,9 @@ from re_server.execution_service import ExecutionService
 from re_server.hits import Hits
 from re_server.inquiry import Inquiry
 from re_server.instances import Instances
+from re_server.live_output import LiveOutputs
+from re_server.log_stream_service import LogBytes, LogStreamService
+from re_server.log_streams import LogLimits, LogStreams, log_streams
 from re_server.metrics import CallMetrics, ExecutionMetrics, StateCollector
 from re_server.nondeterminism import Nondeterminism
 from re_server.open_writes import OpenWrites
@@ -52,6 +55,8 @@ from re_server.witness import Witness
 from re_server.workers_service import WorkersService
 from scheduler.dispatch import Dispatcher
 from scheduler.limits import Limits as SchedulerLimits
+
+LOGS_FOLDER = "logs"  # in the store's
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +79,12 @@ class Parts:
     capabilities: CapabilitiesService
     cas: CasService
     byte_stream: ByteStreamService
+    log_stream: LogStreamService
     action_cache: ActionCacheService
     admin: AdminService
     executing: ExecutionServices | None
     dispatcher: Dispatcher | None
+    logs: LogStreams
     calls: CallMetrics
     stopping: asyncio.Event
     drained: asyncio.Event
@@ -105,12 +112,25 @@ async def assembled(
 ) -> AsyncIterator[Parts]:
     """Put a server together over an open store; its scheduler runs during the block.
 
-    ledger: None where none is kept.
+    ledger: None where none is kept. Raises OSError.
     """
+    with log_streams(store.folder / LOGS_FOLDER, _log_limits(config.logs)) as logs:
+        async with _assembled(config, store, ledger, registry, logs) as parts:
+            yield parts
+
+
+@asynccontextmanager
+async def _assembled(
+    config: Config,
+    store: OpenStore,
+    ledger: Ledger | None,
+    registry: CollectorRegistry,
+    logs: LogStreams,
+) -> AsyncIterator[Parts]:
     shared = _shared(config, store, ledger)
     writes = OpenWrites(store.blobs, max_open=config.server.max_open_writes)
     executions = ExecutionMetrics(registry)
-    dispatcher = _dispatcher(config, store, shared, executions)
+    dispatcher = _dispatcher(config, store, shared, executions, LiveOutputs(logs, store.blobs))
     reruns = _reruns(config, store, shared, dispatcher)
     _look_into(config, store, shared, reruns)
     registry.register(
@@ -136,11 +156,13 @@ async def assembled(
             shared.instances, config.server.max_batch_bytes, executes=dispatcher is not None
         ),
         cas=_cas_service(config, store, shared),
-        byte_stream=ByteStreamService(shared.instances, store.blobs, writes),
+        byte_stream=ByteStreamService(shared.instances, store.blobs, writes, LogBytes(logs)),
+        log_stream=LogStreamService(shared.instances, logs),
         action_cache=_action_cache_service(config, store, shared),
         admin=_admin_service(store, shared, dispatcher, reruns),
         executing=_execution_services(config, store, shared, dispatcher, drained),
         dispatcher=dispatcher,
+        logs=logs,
         calls=CallMetrics(registry),
         stopping=asyncio.Event(),
         drained=drained,
@@ -280,7 +302,11 @@ def _action_cache_service(config: Config, store: OpenStore, shared: Shared) -> A
 
 
 def _dispatcher(
-    config: Config, store: OpenStore, shared: Shared, executions: ExecutionMetrics
+    config: Config,
+    store: OpenStore,
+    shared: Shared,
+    executions: ExecutionMetrics,
+    live: LiveOutputs,
 ) -> Dispatcher | None:
     if not config.execution.enabled:
         return None
@@ -296,6 +322,7 @@ def _dispatcher(
     return Dispatcher(
         settle=settlement.settle,
         limits=scheduler_limits(config.execution),
+        open_output=live.open,
         on_start=executions.started,
     )
 
@@ -323,6 +350,15 @@ def _execution_services(
         ),
         OperationsService(dispatcher),
         WorkersService(dispatcher, drained),
+    )
+
+
+def _log_limits(logs: Logs) -> LogLimits:
+    return LogLimits(
+        max_stream_bytes=logs.max_stream_bytes,
+        max_bytes=logs.max_bytes,
+        max_streams=logs.max_streams,
+        keep_seconds=logs.keep_seconds,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import aclosing
 
@@ -13,14 +12,16 @@ from protos import bytestream_pb2, bytestream_pb2_grpc
 from re_client.status import NotServed, OutOfRange, Refused, Unserved
 from re_server.compression import compressed
 from re_server.instances import Instances
+from re_server.log_stream_service import LogBytes
+from re_server.log_streams import parse_log_name
 from re_server.open_writes import OpenWrite, OpenWrites
 from re_server.resource_name import IDENTITY, Resource, parse_read, parse_write
 from re_server.rpc import Context
-from re_server.write_message import WriteMessage, parse_write_message
+from re_server.write_message import WriteMessage
+from re_server.write_stream import check_follows, check_last, parsed
 
 COMPRESSED_SIZE = -1  # committed_size of a compressed upload that ended early
 NAME_HEADER = "build.bazel.remote.execution.v2.resource-name"
-HANG_UP_SECONDS = 0.5  # what a client has to end its stream after finish_write
 _DATA = b"\x52"  # tag of ReadResponse.data, field 10
 
 
@@ -29,38 +30,45 @@ class Unfinished(Refused):
 
 
 class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
-    """google.bytestream.ByteStream, for blobs as they are and compressed with zstd."""
+    """google.bytestream.ByteStream: blobs as they are and compressed with zstd, and logs."""
 
     raw_methods = frozenset({"Read", "Write"})
 
-    def __init__(self, instances: Instances, blobs: BlobStore, writes: OpenWrites) -> None:
+    def __init__(
+        self, instances: Instances, blobs: BlobStore, writes: OpenWrites, logs: LogBytes
+    ) -> None:
         self._instances = instances
         self._blobs = blobs
         self._writes = writes
+        self._logs = logs
 
     async def Read(self, request: bytes, context: Context) -> AsyncIterator[bytes]:  # type: ignore[override]  # raw: a message would copy each chunk twice
-        """Send a blob's bytes from read_offset on, read_limit of them at most.
+        """Send a blob's or a log's bytes from read_offset on, read_limit of them at most.
 
         Source: bytestream.proto, ReadRequest; remote_execution.proto, service
         ContentAddressableStorage, on compressed reads.
         """
-        parsed = bytestream_pb2.ReadRequest.FromString(request)
-        _check_header(context, parsed.resource_name)
-        resource = parse_read(parsed.resource_name, self._instances)
-        digest, offset, limit = resource.digest, parsed.read_offset, parsed.read_limit
-        if not 0 <= offset <= digest.size:
-            raise OutOfRange(f"read_offset {offset}: the blob has {digest.size} bytes")
-        if limit < 0:
-            raise Refused(f"read_limit {limit}: must be 0 or more")
-        if resource.compressor != IDENTITY and limit:
-            raise Refused(f"read_limit {limit}: must be 0 for a compressed blob")
-        chunks = self._blobs.read(digest, offset=offset)
-        if resource.compressor != IDENTITY:
-            chunks = compressed(chunks)
-        elif limit:
-            chunks = _limited(chunks, limit)
+        asked = bytestream_pb2.ReadRequest.FromString(request)
+        _check_header(context, asked.resource_name)
+        if asked.read_limit < 0:
+            raise Refused(f"read_limit {asked.read_limit}: must be 0 or more")
+        log = parse_log_name(asked.resource_name)
+        chunks = self._logs.read(log, asked) if log else self._read(asked)
+        if asked.read_limit:
+            chunks = _limited(chunks, asked.read_limit)
         async for chunk in chunks:
             yield _read_response(chunk)
+
+    def _read(self, request: bytestream_pb2.ReadRequest) -> AsyncIterator[bytes]:
+        resource = parse_read(request.resource_name, self._instances)
+        digest, offset = resource.digest, request.read_offset
+        if not 0 <= offset <= digest.size:
+            raise OutOfRange(f"read_offset {offset}: the blob has {digest.size} bytes")
+        if resource.compressor == IDENTITY:
+            return self._blobs.read(digest, offset=offset)
+        if request.read_limit:
+            raise Refused(f"read_limit {request.read_limit}: must be 0 for a compressed blob")
+        return compressed(self._blobs.read(digest, offset=offset))
 
     async def Write(self, requests: AsyncIterable[bytes], context: Context) -> bytes:  # type: ignore[override]  # raw, see write_message.py
         """Take a blob in; end at once where it is there already.
@@ -68,17 +76,19 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
         Source: bytestream.proto, WriteRequest; remote_execution.proto, service
         ContentAddressableStorage, on uploads of blobs that exist.
         """
-        messages = _parsed(requests)
+        messages = parsed(requests)
         first = await anext(messages, None)
         if first is None:
             raise Refused("the stream ended before its first message")
         name = first.resource_name
         _check_header(context, name)
+        if log := parse_log_name(name):
+            return (await self._logs.write(log, first, messages)).SerializeToString()
         resource = parse_write(name, self._instances)
         if await self._is_there(resource.digest):
             return _committed(resource, resource.digest.size)
         if first.finish_write and not first.write_offset and resource.compressor == IDENTITY:
-            await _end(messages)
+            await check_last(messages)
             await self._blobs.write_all(bytes(first.data), resource.digest)
             return _committed(resource, resource.digest.size)
         write = self._opened(name, resource, first.write_offset)
@@ -116,6 +126,8 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
         self, request: bytestream_pb2.QueryWriteStatusRequest, context: Context
     ) -> bytestream_pb2.QueryWriteStatusResponse:
         _check_header(context, request.resource_name)
+        if log := parse_log_name(request.resource_name):
+            return self._logs.status(log)
         resource = parse_write(request.resource_name, self._instances)
         if await self._is_there(resource.digest):
             return bytestream_pb2.QueryWriteStatusResponse(
@@ -161,11 +173,11 @@ async def _receive(
     while message is not None and not write.ended:
         if write.holder is not me:
             raise Unserved(f"resource_name {name!r}: another connection goes on with this upload")
-        _check(message, name, 0 if lenient and not message.write_offset else expected)
+        check_follows(message, name, 0 if lenient and not message.write_offset else expected)
         await write.add(message.data)
         expected += len(message.data)
         if message.finish_write:
-            await _end(messages)
+            await check_last(messages)
             return expected
         message = await anext(messages, None)
     if write.ended:
@@ -177,18 +189,6 @@ async def _receive(
     )
 
 
-async def _parsed(messages: AsyncIterable[bytes]) -> AsyncIterator[WriteMessage]:
-    async for message in messages:
-        yield parse_write_message(message)
-
-
-def _check(message: WriteMessage, name: str, expected: int) -> None:
-    if message.resource_name not in {"", name}:
-        raise Refused(f"resource_name {message.resource_name!r}: the stream began with {name!r}")
-    if message.write_offset != expected:
-        raise Refused(f"write_offset {message.write_offset}: expected {expected}")
-
-
 def _check_header(context: Context, name: str) -> None:
     """Raise Refused if the call's header names another resource.
 
@@ -197,17 +197,6 @@ def _check_header(context: Context, name: str) -> None:
     for header, value in context.invocation_metadata() or ():
         if header == NAME_HEADER and value != name:
             raise Refused(f"header {NAME_HEADER} {value!r}: the resource_name is {name!r}")
-
-
-async def _end(messages: AsyncIterator[WriteMessage]) -> None:
-    """Raise Refused if a message follows; a client that does not hang up is not waited for."""
-    try:
-        async with asyncio.timeout(HANG_UP_SECONDS):
-            following = await anext(messages, None)
-    except TimeoutError:
-        return
-    if following is not None:
-        raise Refused("a message came after finish_write")
 
 
 def _committed(resource: Resource, size: int) -> bytes:

@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from protos import (
     admin_pb2_grpc,
     bytestream_pb2_grpc,
+    logstream_pb2_grpc,
     remote_execution_pb2_grpc,
     worker_pb2_grpc,
 )
@@ -88,6 +89,7 @@ def _add_services(registrar: Registrar, parts: Parts) -> None:
     remote_execution_pb2_grpc.add_ContentAddressableStorageServicer_to_server(parts.cas, server)
     remote_execution_pb2_grpc.add_ActionCacheServicer_to_server(parts.action_cache, server)
     bytestream_pb2_grpc.add_ByteStreamServicer_to_server(parts.byte_stream, server)
+    logstream_pb2_grpc.add_LogStreamServiceServicer_to_server(parts.log_stream, server)
     admin_pb2_grpc.add_AdminServicer_to_server(parts.admin, server)
     if parts.executing is not None:
         remote_execution_pb2_grpc.add_ExecutionServicer_to_server(parts.executing.execution, server)

@@ -19,6 +19,8 @@ def operation_message(operation: Operation, state: State) -> operations_pb2.Oper
         stage=state.stage,
         action_digest=digest_to(operation.request.action),
         digest_function=TO_WIRE[operation.request.action.function],
+        stdout_stream_name=state.streams.stdout,
+        stderr_stream_name=state.streams.stderr,
     )
     metadata.partial_execution_metadata.queued_timestamp.FromNanoseconds(
         int(operation.queued_at * 1e9)

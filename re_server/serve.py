@@ -90,6 +90,7 @@ async def running(config: Config, stop_now: asyncio.Event) -> AsyncIterator[Read
         finally:
             parts.stopping.set()
             await _drained(parts, config.server.drain_seconds, stop_now)
+            parts.logs.finish_all()
             parts.drained.set()
 
 

@@ -79,6 +79,8 @@ class Attached:
         match message.WhichOneof("message"):
             case "finished":
                 self._finish(message.finished)
+            case "output":
+                self._take(message.output)
             case "draining":
                 self._draining(self._worker)
             case "offer":
@@ -98,6 +100,7 @@ class Attached:
             formats=request.rewriting.formats,
             mnemonic=request.mnemonic,
             variation=request.variation,
+            live_output=job.output is not None,
         )
         for rule in request.rewriting.text_rules:
             lease.text_rules.add(**rule._asdict())
@@ -124,6 +127,11 @@ class Attached:
     def _put(self, lease: str, message: worker_pb2.ToWorker) -> None:
         self._outbox[lease] = message
         self._woken.set()
+
+    def _take(self, message: worker_pb2.Output) -> None:
+        job = self._jobs.get(message.lease)
+        if job is not None and job.output is not None:  # else cancelled just before
+            job.output.add(message)
 
     def _finish(self, message: worker_pb2.Finished) -> None:
         job = self._jobs.pop(message.lease, None)

@@ -17,6 +17,7 @@ from scheduler.attached import Attached, Ran, worker_from
 from scheduler.failure import failed
 from scheduler.job import Job, JobState, Worker
 from scheduler.limits import Limits
+from scheduler.live import UNNAMED, LiveOutput
 from scheduler.operation import Operation, State
 from scheduler.platform import Platform, Requirement, listed
 from scheduler.queue import Draining, Effects, End, Queue
@@ -26,6 +27,7 @@ from scheduler.request import Request
 log = logging.getLogger(__name__)
 
 Settle = Callable[[Request, reapi.ExecuteResponse, Ran], Awaitable[reapi.ExecuteResponse]]
+OpenOutput = Callable[[Request], LiveOutput | None]
 OnStart = Callable[[Requirement, float], object]
 
 MAX_SWEEP_SECONDS = 1.0  # longest time between two looks at what has expired
@@ -52,6 +54,7 @@ class Dispatcher:
 
     settle: makes of a worker's response the one that is answered (caches, pins, compares). It is
         given the first of the requests that are answered; what it raises ends them with INTERNAL.
+    open_output: makes the streams for what a request's action writes; None: nobody will read them.
     on_start: told of each start what was asked of the worker and how many seconds it waited.
     clock: seconds that never fall. wall: seconds since the epoch.
     """
@@ -61,12 +64,14 @@ class Dispatcher:
         *,
         settle: Settle,
         limits: Limits,
+        open_output: OpenOutput = lambda request: None,
         on_start: OnStart = lambda required, waited_seconds: None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._settle = settle
         self._limits = limits
+        self._open_output = open_output
         self._on_start = on_start
         self._clock = clock
         self._wall = wall
@@ -234,15 +239,19 @@ class Dispatcher:
     def _apply(self, effects: Effects) -> None:
         """Do what the queue has decided."""
         for job in effects.requeued:
+            _cut_output(job)
             self._publish(job, QUEUED)
         for worker, job in effects.stopped:
+            _cut_output(job)
             self._attached[worker].stop(job)
         for job in effects.started:
             assert job.worker is not None
+            job.output = self._open_output(job.request)
             self._attached[job.worker].lease(job)
             self._publish(job, _executing(job))
             self._on_start(job.required, self._clock() - job.waiting_since)
         for job, end in effects.ended:
+            _cut_output(job)
             self._end(job, self._why(job, end))
         for name in effects.abandoned:
             operation = self._waiting.pop(name)
@@ -257,7 +266,8 @@ class Dispatcher:
             self._waiting[name].publish(state, now)
 
     def _publish_end(self, operation: Operation, response: reapi.ExecuteResponse) -> None:
-        state = State(reapi.ExecutionStage.COMPLETED, response)
+        streams = operation.state.streams
+        state = State(reapi.ExecutionStage.COMPLETED, response, streams=streams)
         operation.publish(state, self._wall())
         self._register.finished(operation, self._clock())
 
@@ -273,6 +283,8 @@ class Dispatcher:
     def _finished(self, job: Job, response: reapi.ExecuteResponse, ran: Ran) -> None:
         # In a task: what is settled must not be lost with the worker's stream, nor hold it up.
         assert self._tasks is not None, "a worker is attached outside of running()"
+        if job.output is not None:
+            self._tasks.create_task(job.output.complete(response.result))
         self._tasks.create_task(self._settled(job, response, ran))
         self._apply(self._queue.finish(job, now=self._clock()))
 
@@ -321,4 +333,12 @@ class Dispatcher:
 def _executing(job: Job) -> State:
     """Say that a job is with a worker, or just was and is being settled."""
     worker = job.worker.name if job.worker else ""
-    return State(reapi.ExecutionStage.EXECUTING, worker=worker)
+    streams = job.output.names if job.output else UNNAMED
+    return State(reapi.ExecutionStage.EXECUTING, worker=worker, streams=streams)
+
+
+def _cut_output(job: Job) -> None:
+    """End the streams of an attempt that comes to nothing: the next one has its own."""
+    if job.output is not None:
+        job.output.cut()
+        job.output = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from heapq import heappop, heappush
 
+from scheduler.live import LiveOutput
 from scheduler.platform import Platform, Requirement
 from scheduler.request import Request
 
@@ -63,7 +64,7 @@ class Job:
     request: that of the first waiter.
     queued_at: clock seconds of submission; queued_wall: the same in seconds since the epoch.
     waiting_since: clock seconds at which it last began to wait.
-    attempts: times that it was given to a worker.
+    attempts: times that it was given to a worker. output: what it writes in the latest of them.
     """
 
     number: int
@@ -76,6 +77,7 @@ class Job:
     place: Place = (0, "")
     attempts: int = 0
     worker: Worker | None = None
+    output: LiveOutput | None = None
     waiters: dict[str, Waiter] = field(default_factory=dict)
     _leads: list[tuple[int, int, str]] = field(default_factory=list)
     _joined: int = 0

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from protos import remote_execution_pb2 as reapi
+from scheduler.live import UNNAMED, StreamNames
 from scheduler.request import Request
 
 
@@ -19,11 +20,13 @@ class State:
 
     response: there when the stage is COMPLETED. Merged requests share it: copy it to change it.
     worker: name of the worker that runs the action, or "".
+    streams: where its output can be read, from EXECUTING on.
     """
 
     stage: reapi.ExecutionStage.Value.ValueType
     response: reapi.ExecuteResponse | None = None
     worker: str = ""
+    streams: StreamNames = UNNAMED
 
     @property
     def done(self) -> bool:
