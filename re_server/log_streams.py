@@ -58,9 +58,7 @@ class LogStreams:
     after that is finished with a line that says so.
     """
 
-    def __init__(
-        self, folder: Path, limits: LogLimits, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, folder: Path, limits: LogLimits, *, clock: Callable[[], float]) -> None:
         self._folder = folder
         self._limits = limits
         self._clock = clock
@@ -181,7 +179,9 @@ class LogStreams:
 
 
 @contextmanager
-def log_streams(folder: Path, limits: LogLimits) -> Iterator[LogStreams]:
+def log_streams(
+    folder: Path, limits: LogLimits, *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[LogStreams]:
     """Keep log streams in files below `folder` during the block; raise OSError.
 
     What a server that was killed has left there is removed first: nobody knows its names.
@@ -189,7 +189,7 @@ def log_streams(folder: Path, limits: LogLimits) -> Iterator[LogStreams]:
     folder.mkdir(mode=0o700, exist_ok=True)
     _empty(folder)
     try:
-        yield LogStreams(folder, limits)
+        yield LogStreams(folder, limits, clock=clock)
     finally:
         _empty(folder)
 

@@ -26,6 +26,7 @@ from re_config.schema import Prevention
 from worker.command import Loaded, load
 from worker.files import FileCache
 from worker.folders import Folders
+from worker.live import Follow, followed
 from worker.materialise import Materialiser, files_of
 from worker.outputs import Collected, Collector, OutputLimits, OutputsTooLarge, OutputUnfit
 from worker.process import to_its_end
@@ -112,9 +113,10 @@ class Executor:
     seeding: Seeding
     prevent: Prevention
 
-    async def execute(self, task: Task) -> Executed:
+    async def execute(self, task: Task, follow: Follow | None = None) -> Executed:
         """Run `task` and return its result, whatever the command's exit code; blobs are uploaded.
 
+        follow: is to have what the command writes while it runs.
         Raises MissingInputs with all that the store lacks, InvalidMessage for what nobody could
         run, Unfinished with what there is of a result, SandboxUnavailable, StoreFull.
         When it returns, raises or is cancelled, no process and no file of the action is left.
@@ -132,9 +134,10 @@ class Executor:
                 execution = _Execution(self, task, loaded, folder, metadata)
                 await execution.fetch()
                 with _streams(folder, self.settings.max_stdio_bytes) as (stdout, stderr):
-                    ended = await execution.run(stdout, stderr)
-                    collected, failure = await execution.collect(stdout, stderr)
-                await execution.upload(collected)
+                    async with followed(follow, stdout, stderr):
+                        ended = await execution.run(stdout, stderr)
+                        collected, failure = await execution.collect(stdout, stderr)
+                        await execution.upload(collected)
         result = collected.result
         result.exit_code = ended.exit_code
         _stamp(metadata.worker_completed_timestamp)

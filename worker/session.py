@@ -16,6 +16,7 @@ from protos import remote_execution_pb2 as reapi, worker_pb2
 from re_client.status import Refused, to_status
 from worker.executor import Executor, Task, Unfinished
 from worker.link import Link
+from worker.live import follower
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,8 @@ class _Session:
 
     async def _execute(self, lease: worker_pb2.Lease) -> worker_pb2.Finished:
         try:
-            executed = await self._executor.execute(_task(lease))
+            follow = follower(self._link, lease.id) if lease.live_output else None
+            executed = await self._executor.execute(_task(lease), follow)
         except Exception as error:  # noqa: BLE001 - whatever it is, its client is to be told
             return worker_pb2.Finished(lease=lease.id, response=_failed(lease, error))
         return worker_pb2.Finished(

@@ -28,6 +28,8 @@ class Capture:
         self._failure: OSError | None = None
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._size = 0
         self._reader, self.writer = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._reader, False)
         self._loop.add_reader(self._reader, self._pump)
@@ -48,6 +50,7 @@ class Capture:
         if self._file is not None:
             self._file.close()
         self._ended.set()
+        self._tell()
 
     async def end(self) -> None:
         """Wait until nobody can write any more; raise OSError if there was no room for it all."""
@@ -58,6 +61,19 @@ class Capture:
     def content(self) -> bytes | Path:
         """Return what was kept: itself if it is little, else the file that it is in."""
         return bytes(self._memory) if self._file is None else self._spill
+
+    async def grown(self, size: int) -> bool:
+        """Wait until more than `size` bytes are kept; False if there will never be."""
+        while self._size <= size and not self._ended.is_set():
+            await self._changed.wait()
+        return self._size > size
+
+    def part(self, offset: int, max_bytes: int) -> bytes:
+        """Return what is kept from `offset` on, `max_bytes` of it at most; raise OSError."""
+        if self._file is None:
+            return bytes(self._memory[offset : offset + max_bytes])
+        with self._spill.open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), max_bytes, offset)
 
     def _pump(self) -> None:
         try:
@@ -83,15 +99,23 @@ class Capture:
             self._append(kept)
 
     def _append(self, data: bytes) -> None:
-        if self._file is None and len(self._memory) + len(data) <= MEMORY_BYTES:
+        size = self._size + len(data)
+        if self._file is None and size <= MEMORY_BYTES:
             self._memory += data
-            return
-        if self._file is None:
-            self._file = self._spill.open("wb")
-            data = bytes(self._memory) + data
-            self._memory.clear()
-        self._file.write(data)
-        self._file.flush()
+        else:
+            if self._file is None:
+                self._file = self._spill.open("wb")
+                data = bytes(self._memory) + data
+                self._memory.clear()
+            self._file.write(data)
+            self._file.flush()
+        self._size = size
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake who waits; who comes later waits for the next change."""
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _last_line(self) -> bytes:
         return (
