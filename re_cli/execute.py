@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,8 @@ from rich.console import Console
 
 from cas.digest import Digest
 from cas.store import BlobStore
-from cas.wire import digest_from
 from protos import remote_execution_pb2 as reapi
+from re_cli.live import LiveOutput, content
 from re_cli.output import as_dict, json_option, metered, note, print_json
 from re_cli.remote import Remote, Session, with_remote
 from re_client.command_line import CommandLine, InvalidPath, inside, plan_outputs, to_action
@@ -108,8 +108,8 @@ def command(
     """Run COMMAND on the server.
 
     It sees the inputs that are named, and what it makes of the outputs that are named is kept. Its
-    stdout and stderr come out here; with --json the result comes out instead, as JSON. Options
-    behind COMMAND are its own.
+    stdout and stderr are shown as they come; with --json the result comes out instead, as JSON.
+    Options behind COMMAND are its own.
 
     Exit status: that of COMMAND. If it could not be run: 1, and stderr says `holdfast:` and the
     reason; 2 wrong usage, 3 the server cannot be reached.
@@ -150,20 +150,25 @@ async def _execute(remote: Remote, action: Digest, blobs: Blobs, wanted: _Wanted
             raise ServerFailed(f"{remote.server} does not execute: it is a cache alone")
         with metered("uploading") as meter:
             await upload(session.store, blobs, on_total=meter.on_total, on_bytes=meter.on_bytes)
-        with _stages() as on_stage:
+        with _stages() as stages:
+            live = LiveOutput(session.connection, remote.function, begun=stages.stop)
+
+            def on_stage(state: reapi.ExecuteOperationMetadata) -> None:
+                stages.show(state)
+                if not wanted.as_json:
+                    live.on_stage(state)
+
             response = await session.actions.execute(
                 action,
                 skip_cache_lookup=wanted.skip_cache_lookup,
                 priority=wanted.priority,
                 on_stage=on_stage,
             )
-        streams = _streams(session.store, response.result, remote)
+            if not wanted.as_json:
+                await live.complete(session.store, response.result)
         if wanted.as_json:
-            said = {name: b"".join([chunk async for chunk in each]) for name, each in streams}
-            texts = {name: data.decode(errors="replace") for name, data in said.items()}
+            texts = await _texts(session.store, response.result, remote)
             print_json({"action": str(action), **texts, **as_dict(response)})
-        else:
-            await _print(streams)
         if response.status.code != Code.OK:
             raise from_status(response.status)
         note(_told(action, response))
@@ -181,32 +186,16 @@ async def _download(
         await carry_out(session.store, plan, on_bytes=meter.on_bytes)
 
 
-Stream = tuple[str, AsyncIterator[bytes]]
-
-
-def _streams(store: BlobStore, result: reapi.ActionResult, remote: Remote) -> list[Stream]:
-    """Return what the command wrote: to stdout, and to stderr."""
-
-    async def chunks(raw: bytes, named: reapi.Digest) -> AsyncIterator[bytes]:
-        if raw:
-            yield raw
-        elif named.size_bytes:
-            async for chunk in store.read(digest_from(named, remote.function)):
-                yield chunk
-
-    return [
-        ("stdout", chunks(result.stdout_raw, result.stdout_digest)),
-        ("stderr", chunks(result.stderr_raw, result.stderr_digest)),
-    ]
-
-
-async def _print(streams: list[Stream]) -> None:
-    outs = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
-    for name, chunks in streams:
-        out = outs[name]
-        async for chunk in chunks:
-            out.write(chunk)
-        out.flush()
+async def _texts(store: BlobStore, result: reapi.ActionResult, remote: Remote) -> dict[str, str]:
+    """Return what the command wrote, by `stdout` and `stderr`."""
+    texts = {}
+    for name, raw, named in (
+        ("stdout", result.stdout_raw, result.stdout_digest),
+        ("stderr", result.stderr_raw, result.stderr_digest),
+    ):
+        chunks = content(store, raw, named, remote.function)
+        texts[name] = b"".join([chunk async for chunk in chunks]).decode(errors="replace")
+    return texts
 
 
 def _told(action: Digest, response: reapi.ExecuteResponse) -> str:
@@ -223,13 +212,24 @@ def _told(action: Digest, response: reapi.ExecuteResponse) -> str:
     return f"{said}; {response.message}" if response.message else said
 
 
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    """Where the stage that the action is in is shown. stop: from then on, no more is."""
+
+    show: Callable[[reapi.ExecuteOperationMetadata], object]
+    stop: Callable[[], object]
+
+
 @contextmanager
-def _stages() -> Iterator[Callable[[reapi.ExecuteOperationMetadata], object]]:
+def _stages() -> Iterator[_Stages]:
     """Show the stage that the action is in, if stderr is a terminal."""
     if not sys.stderr.isatty():
-        yield lambda state: None
+        yield _Stages(lambda state: None, lambda: None)
         return
     with Console(stderr=True).status("waiting") as shown:
-        yield lambda state: shown.update(
-            reapi.ExecutionStage.Value.Name(state.stage).lower().replace("_", " ")
-        )
+
+        def show(state: reapi.ExecuteOperationMetadata) -> None:
+            name = reapi.ExecutionStage.Value.Name(state.stage)
+            shown.update(name.lower().replace("_", " "))
+
+        yield _Stages(show, shown.stop)

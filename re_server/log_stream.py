@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -56,7 +56,7 @@ class LogStream:
         """Give up its room. Who is reading reads on."""
         self._path.unlink(missing_ok=True)
 
-    async def read(self, offset: int) -> AsyncIterator[bytes]:
+    async def read(self, offset: int) -> AsyncGenerator[bytes, None]:
         """Yield what is there from `offset` on, then what comes, until the stream is finished.
 
         Raises OutOfRange before the first chunk, NotServed where the stream was given up.

@@ -134,10 +134,9 @@ def test_a_log_over_its_bound_is_cut_and_says_so(peer: Peer) -> None:
 
 
 def test_too_many_open_logs_are_refused_and_say_when_to_return(peer: Peer) -> None:
-    made = []
+    made: list[logstream_pb2.LogStream] = []
     with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, naming="max_streams") as caught:
-        while True:
-            made.append(created(peer))
+        made.extend(created(peer) for _ in range(51))
     assert retry_seconds(caught.value) > 0
     for stream in made:
         peer.write(stream.write_resource_name, b"")

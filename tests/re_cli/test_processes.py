@@ -8,36 +8,16 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.re_cli.command import Holdfast
+from tests.re_cli.worker import working
 from tests.serving import HOLDFAST, Served, serving
 
 WAIT_SECONDS = 60
 NO_WORKER = "worker.enabled = false\nexecution.no_worker_seconds = 60\n"
-
-
-@contextmanager
-def working(folder: Path, server: str, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """Run `holdfast worker` during the block; its log is `folder`/worker.log."""
-    folder.mkdir(exist_ok=True)
-    config = folder / "worker.toml"
-    config.write_text(f'worker.path = "{folder}/cache"\nworker.name = "apart"\nworker.slots = 2\n')
-    with (folder / "worker.log").open("a") as log:
-        process = subprocess.Popen(
-            [HOLDFAST, "worker", "--server", server, "--config", config, *options],
-            stderr=log,
-            text=True,
-        )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def until_logged(log: Path, text: str) -> None:
