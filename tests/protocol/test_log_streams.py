@@ -3,7 +3,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from protos import logstream_pb2, logstream_pb2_grpc
+from protos import bytestream_pb2, logstream_pb2, logstream_pb2_grpc
 from tests.protocol.blobs import unique
 from tests.protocol.peer import CALL_SECONDS, Peer, refused, retry_seconds
 from tests.protocol.sending import Sender, message
@@ -67,9 +67,10 @@ def test_a_reader_sees_each_part_before_the_next_is_written(peer: Peer) -> None:
 def test_a_reader_that_goes_away_disturbs_nobody(peer: Peer) -> None:
     stream = created(peer)
     peer.write(stream.write_resource_name, b"one", finish=False)
-    gone, stays = peer.pieces(stream.name), peer.pieces(stream.name)
-    assert (next(gone), next(stays)) == (b"one", b"one")
-    gone.close()
+    request = bytestream_pb2.ReadRequest(resource_name=stream.name)
+    gone, stays = peer.stream.Read(request, timeout=CALL_SECONDS), peer.pieces(stream.name)
+    assert (next(gone).data, next(stays)) == (b"one", b"one")
+    gone.cancel()
     peer.write(stream.write_resource_name, b"two", offset=3)
     assert list(stays) == [b"two"]
 

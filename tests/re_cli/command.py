@@ -38,14 +38,23 @@ class Holdfast:
 
     def __call__(self, *arguments: str | Path, cwd: Path | None = None) -> Done:
         done = subprocess.run(
-            [HOLDFAST, *arguments],
-            capture_output=True,
-            check=False,
-            cwd=cwd,
-            env={**os.environ, "HOLDFAST_SERVER": self.server, "COLUMNS": "200"},
+            [HOLDFAST, *arguments], capture_output=True, check=False, cwd=cwd, env=self._environment
         )
         assert b"Traceback" not in done.stderr, done.stderr.decode()
         return Done(done.returncode, done.stdout, done.stderr.decode())
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "HOLDFAST_SERVER": self.server, "COLUMNS": "200"}
+
+    def started(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a command whose stdout and stderr are pipes, and do not wait for it."""
+        return subprocess.Popen(
+            [HOLDFAST, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._environment,
+        )
 
     def put(self, path: Path, *options: str) -> str:
         """Upload one file or folder; return its digest."""
