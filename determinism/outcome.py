@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cas.digest import Digest, DigestFunction
-from protos import remote_execution_pb2 as reapi
+from protos import remote_execution_pb2 as reapi, worker_pb2
 
 
 class Difference(NamedTuple):
@@ -43,13 +43,22 @@ class Outcome(NamedTuple):
 
 
 def outcome_of(result: reapi.ActionResult, function: DigestFunction) -> Outcome:
-    """Return what of `result` is compared. function: that of its digests."""
+    """Return what of `result` is compared. function: that of its digests.
+
+    An mtime that was asked for is told and not compared. It is no part of a file's contents, and
+    changes a Tree's digest in each run: where there is one, the worker says what the directories
+    would be without. Who uploads a result could say what is not true there, and only hide that
+    the result differs: the first one is served all the same.
+    """
+    contents = _contents(result)
     outputs: dict[str, str] = {}
     for file in result.output_files:
         executable = " executable" if file.is_executable else ""
-        outputs[file.path] = f"{file.digest.hash}/{file.digest.size_bytes}{executable}"
+        mode = file.node_properties.unix_mode.value
+        told = f" mode {mode:o}" if file.node_properties.HasField("unix_mode") else ""
+        outputs[file.path] = f"{file.digest.hash}/{file.digest.size_bytes}{executable}{told}"
     for directory in result.output_directories:
-        named = (
+        named = contents.get(directory.path) or (
             directory.tree_digest
             if directory.HasField("tree_digest")
             else directory.root_directory_digest
@@ -69,6 +78,15 @@ def outcome_of(result: reapi.ActionResult, function: DigestFunction) -> Outcome:
             "exit code": str(result.exit_code),
         },
     )
+
+
+def _contents(result: reapi.ActionResult) -> dict[str, reapi.Digest]:
+    """Return the Trees of output directories without times, by path. Source: worker.proto."""
+    contents = worker_pb2.Contents()
+    for metadata in result.execution_metadata.auxiliary_metadata:
+        if metadata.Unpack(contents):
+            return {each.path: each.tree_digest for each in contents.directories}
+    return {}
 
 
 def _stream(raw: bytes, digest: reapi.Digest, function: DigestFunction) -> str:

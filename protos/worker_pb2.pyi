@@ -545,6 +545,55 @@ class Cancel(_message.Message):
 Global___Cancel: _TypeAlias = Cancel  # noqa: Y015
 
 @_typing.final
+class Contents(_message.Message):
+    """Output directories as they would be if no node in them had an mtime, which differs from run to run:
+    so they are compared. execution_metadata.auxiliary_metadata of a result holds one where the
+    Command asked for mtime.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Directory(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PATH_FIELD_NUMBER: _builtins.int
+        TREE_DIGEST_FIELD_NUMBER: _builtins.int
+        path: _builtins.str
+        """As in the ActionResult."""
+        @_builtins.property
+        def tree_digest(self) -> _remote_execution_pb2.Digest:
+            """Of its Tree."""
+
+        def __init__(
+            self,
+            *,
+            path: _builtins.str = ...,
+            tree_digest: _remote_execution_pb2.Digest | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["tree_digest", b"tree_digest"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "tree_digest", b"tree_digest"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    DIRECTORIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def directories(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contents.Directory]: ...
+    def __init__(
+        self,
+        *,
+        directories: _abc.Iterable[Global___Contents.Directory] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directories", b"directories"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Contents: _TypeAlias = Contents  # noqa: Y015
+
+@_typing.final
 class ResourceUsage(_message.Message):
     """What an action took of its worker: execution_metadata.auxiliary_metadata of its result holds one."""
 

@@ -140,6 +140,7 @@ async def _assembled(
             judge=shared.judge,
             count_pins=shared.results.count_pins,
             writes=writes,
+            logs=logs,
             dispatcher=dispatcher,
             label=executions.label,
         )

@@ -9,6 +9,7 @@ from cas.wire import TO_WIRE
 from protos import remote_execution_pb2 as reapi, remote_execution_pb2_grpc, semver_pb2
 from re_server.instances import Instances
 from re_server.rpc import Context
+from worker.command import NODE_PROPERTIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class CapabilitiesService(remote_execution_pb2_grpc.CapabilitiesServicer):
                     digest_function=TO_WIRE[default],
                     digest_functions=[TO_WIRE[function] for function in functions],
                     exec_enabled=True,
+                    supported_node_properties=NODE_PROPERTIES,
                     execution_priority_capabilities=reapi.PriorityCapabilities(
                         priorities=[
                             reapi.PriorityCapabilities.PriorityRange(

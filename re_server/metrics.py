@@ -14,6 +14,7 @@ from cas.disk_open import OpenStore
 from determinism.judge import Judge
 from determinism.policy import Verdict
 from protos import remote_execution_pb2 as reapi
+from re_server.log_streams import LogStreams
 from re_server.open_writes import OpenWrites
 from scheduler.dispatch import Dispatcher
 from scheduler.platform import Requirement, listed
@@ -98,6 +99,7 @@ class StateCollector(Collector):
         judge: Judge,
         count_pins: Callable[[], int],
         writes: OpenWrites,
+        logs: LogStreams,
         dispatcher: Dispatcher | None,
         label: Callable[[Requirement], str],
     ) -> None:
@@ -107,6 +109,7 @@ class StateCollector(Collector):
         self._judge = judge
         self._count_pins = count_pins
         self._writes = writes
+        self._logs = logs
         self._dispatcher = dispatcher
         self._label = label
 
@@ -131,6 +134,8 @@ class StateCollector(Collector):
             [((), self._blobs.counters.refused)],
         )
         yield _gauge("holdfast_open_writes", "Uploads that are under way.", len(self._writes))
+        yield _gauge("holdfast_logs", "Logs that are open or kept.", len(self._logs))
+        yield _gauge("holdfast_log_bytes", "Bytes of logs on disk.", self._logs.size)
         yield _counter(
             "holdfast_action_cache_lookups",
             "Look-ups in the action cache. incomplete: there was a result, and a blob of it gone.",

@@ -18,6 +18,11 @@ from cas.wire import digest_from
 from protos import remote_execution_pb2 as reapi
 
 PATH_HASH_CHARACTERS = 12
+NODE_PROPERTIES = ("mtime", "unix_mode")
+"""Names of node properties that are told of outputs and given to inputs.
+
+Source: remote_execution.proto, Command.output_node_properties.
+"""
 SANDBOX_FOLDER = "/b"
 
 Read = TypeVar("Read", bound=Message)
@@ -141,6 +146,12 @@ def _checked(action: reapi.Action, command: reapi.Command, inputs: InputTree) ->
             raise InvalidMessage(f"environment_variables: {variable.name!r} cannot be set")
     if len(set(names)) < len(names):
         raise InvalidMessage("environment_variables: a name stands twice")
+    for name in command.output_node_properties:
+        if name not in NODE_PROPERTIES:
+            raise InvalidMessage(
+                f"output_node_properties: {name!r} is not known here; there are "
+                f"{', '.join(NODE_PROPERTIES)}"
+            )
     working_directory = _below_root("working_directory", "", command.working_directory)
     return Loaded(
         action,

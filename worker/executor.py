@@ -189,7 +189,7 @@ class _Execution:
     """One action under way, in `folder`; its steps, in their order, are the methods.
 
     rewritten: outputs that were brought into canonical form. seen_root: where the action sees its
-    input root. modified_ns: modification time that inputs were given.
+    input root. input_times: modification times that inputs were given, in nanoseconds since 1970.
     """
 
     executor: Executor
@@ -199,7 +199,7 @@ class _Execution:
     metadata: reapi.ExecutedActionMetadata
     rewritten: list[Rewritten] = field(default_factory=list)
     seen_root: str = ""
-    modified_ns: int = 0
+    input_times: set[int] = field(default_factory=set)
 
     async def fetch(self) -> None:
         """Make the input tree."""
@@ -213,7 +213,7 @@ class _Execution:
             prevent=self.executor.prevent,
             variation=self.task.variation,
         )
-        self.modified_ns = materialiser.modified_ns
+        self.input_times = materialiser.times
         parents = {output.parent for output in self.loaded.outputs}
         inputs, start = self.loaded.inputs, self.loaded.working_directory
         async with files.holding(files_of(inputs)):
@@ -260,6 +260,8 @@ class _Execution:
         try:
             self.rewritten.extend(await to_its_end(self._rewrite))
             collected = await to_its_end(collector.collect)
+            if collected.contents.directories:
+                self.metadata.auxiliary_metadata.add().Pack(collected.contents)
         except (OutputUnfit, OutputsTooLarge) as error:
             failure = error
         function = self.task.action.function
@@ -287,7 +289,7 @@ class _Execution:
             begun=self.metadata.execution_start_timestamp.ToNanoseconds() / 1e9,
             ended=self.metadata.execution_completed_timestamp.ToNanoseconds() / 1e9,
             seen_root=self.seen_root,
-            modified_ns=self.modified_ns,
+            input_times=self.input_times,
             inputs={file.digest: files.path(file) for file in files_of(self.loaded.inputs)},
         )
         return rewritten(

@@ -18,8 +18,10 @@ from protos import remote_execution_pb2 as reapi, worker_pb2
 from re_config.schema import Prevention
 from worker.copying import copy
 from worker.files import INPUT_TIME_NS, File
+from worker.properties import given_mode, given_time
 
 FOLDER_MODE = 0o755
+WITHOUT_PROPERTIES = reapi.NodeProperties()
 Entry = TypeVar("Entry")
 
 
@@ -40,7 +42,7 @@ class Materialiser:
     root: is made. path: where a held file is. linked: whether inputs are hard links, for an action
     whose user cannot change them; else, and where they cannot be, they are copies. user: who owns
     the folders; None: who makes them. prevent, variation: what settles the order and modified_ns,
-    the time that every input has.
+    the time that every input has to which the client gives none. times: all that were given.
 
     Names were checked when the directories were read (cas/tree.py); links are never followed here,
     but by `make_parents` as far as they stay inside.
@@ -53,7 +55,8 @@ class Materialiser:
     prevent: Prevention = field(default_factory=Prevention)
     variation: worker_pb2.Variation | None = None
     modified_ns: int = field(init=False, default=INPUT_TIME_NS)
-    _folders: list[str] = field(default_factory=list)
+    times: set[int] = field(default_factory=set)
+    _folders: dict[str, reapi.NodeProperties] = field(default_factory=dict)
     _random: Random | None = None
 
     def __post_init__(self) -> None:
@@ -64,6 +67,7 @@ class Materialiser:
             self.modified_ns = varied.modified * 10**9
         elif not self.prevent.modified:
             self.modified_ns = time.time_ns()
+        self.times.add(self.modified_ns)
         if self.modified_ns != INPUT_TIME_NS:
             self.linked = False  # a link shares the time of what it is linked to
 
@@ -81,15 +85,19 @@ class Materialiser:
             raise InvalidMessage(
                 f"working_directory {working_directory!r} is no directory of the input root"
             )
-        for folder in self._folders:  # last, since whatever is made in one changes its time
-            os.utime(folder, ns=(self.modified_ns, self.modified_ns))
+        # Last, since whatever is made in one changes its time; from below, for modes that close it.
+        for folder, properties in reversed(self._folders.items()):
+            time = self._time(properties)
+            os.utime(folder, ns=(time, time))
+            if properties.HasField("unix_mode"):
+                os.chmod(folder, given_mode(properties, FOLDER_MODE))  # noqa: PTH101
 
     def _make_tree(self, tree: InputTree) -> None:
         pending = [(str(self.root), tree.root)]
         while pending:
             folder, digest = pending.pop()
-            self._make_folder(folder)
             directory = tree.directory(digest)
+            self._make_folder(folder, directory.node_properties)
             if self._random is None:
                 self._make_files(folder, directory.files, tree)
                 self._make_links(folder, directory.symlinks)
@@ -117,12 +125,14 @@ class Materialiser:
             self._random.shuffle(entries)
         return entries
 
-    def _make_folder(self, folder: str) -> None:
+    def _make_folder(
+        self, folder: str, properties: reapi.NodeProperties = WITHOUT_PROPERTIES
+    ) -> None:
         os.mkdir(folder)  # noqa: PTH102 - strings: a tree can have many thousands of these
         os.chmod(folder, FOLDER_MODE)  # noqa: PTH101 - whatever the worker's umask
         if self.user is not None:
             os.chown(folder, self.user, self.user)
-        self._folders.append(folder)
+        self._folders[folder] = properties
 
     def _make_files(self, folder: str, files: Iterable[reapi.FileNode], tree: InputTree) -> None:
         function = tree.root.function
@@ -130,6 +140,9 @@ class Materialiser:
             digest = Digest(node.digest.hash, node.digest.size_bytes, function)
             file = File(digest, node.is_executable)
             source, target = self.path(file), f"{folder}/{node.name}"
+            if node.HasField("node_properties"):
+                self._make_file(source, target, file.mode, node.node_properties)
+                continue
             if self.linked:
                 try:
                     os.link(source, target)
@@ -142,14 +155,27 @@ class Materialiser:
                     continue
             copy(source, target, mode=file.mode, modified_ns=self.modified_ns)
 
+    def _make_file(
+        self, source: str, target: str, mode: int, properties: reapi.NodeProperties
+    ) -> None:
+        """Make a file as the client describes it: a copy, since a link shares time and mode."""
+        copy(source, target, mode=given_mode(properties, mode), modified_ns=self._time(properties))
+        if self.user is not None and properties.HasField("unix_mode"):
+            os.chown(target, self.user, self.user)  # whose mode it is
+
+    def _time(self, properties: reapi.NodeProperties) -> int:
+        time = given_time(properties, self.modified_ns)
+        self.times.add(time)
+        return time
+
     def _make_links(self, folder: str, links: Iterable[reapi.SymlinkNode]) -> None:
         for link in links:
             path = f"{folder}/{link.name}"
             os.symlink(link.target, path)  # noqa: PTH211
             if self.user is not None:
                 os.chown(path, self.user, self.user, follow_symlinks=False)
-            times = (self.modified_ns, self.modified_ns)
-            os.utime(path, ns=times, follow_symlinks=False)
+            time = self._time(link.node_properties)
+            os.utime(path, ns=(time, time), follow_symlinks=False)
 
     def _make_parent(self, parent: str) -> None:
         current = str(self.root)

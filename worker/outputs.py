@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cas.digest import Digest, DigestFunction
-from protos import remote_execution_pb2 as reapi
+from cas.wire import digest_to
+from protos import remote_execution_pb2 as reapi, worker_pb2
 from re_client.status import Refused, Unserved
 from worker.command import Loaded, Output
 from worker.materialise import inside
+from worker.properties import Found
 from worker.trees import TreeBuilder
 
 CHUNK_BYTES = 1 << 20
@@ -49,10 +51,14 @@ class OutputLimits:
 
 @dataclass(slots=True)
 class Collected:
-    """Outputs, and where the blobs that they name can be had: in memory or in a file."""
+    """Outputs, and where the blobs that they name can be had: in memory or in a file.
+
+    contents: the output directories without times, where they have such.
+    """
 
     result: reapi.ActionResult = field(default_factory=reapi.ActionResult)
     blobs: dict[Digest, bytes | Path] = field(default_factory=dict)
+    contents: worker_pb2.Contents = field(default_factory=worker_pb2.Contents)
 
     def add(self, content: bytes | Path, function: DigestFunction) -> reapi.Digest:
         """Name `content`, so that it is uploaded."""
@@ -80,6 +86,10 @@ class Collector:
     _bytes: int = 0
     _kept_bytes: int = 0
     _entries: int = 0
+    _properties: Found = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._properties = Found(self.loaded.command.output_node_properties)
 
     def collect(self) -> Collected:
         """Read every output; raise OutputUnfit, OutputsTooLarge, OSError."""
@@ -107,16 +117,19 @@ class Collector:
     def _add(self, output: Output, path: str, found: os.stat_result) -> None:
         result = self.collected.result
         if stat.S_ISLNK(found.st_mode):
-            self._add_link(output, path)
+            self._add_link(output, path, found)
         elif stat.S_ISREG(found.st_mode):
             self._check_kind(output, "file")
             digest, executable = self._file(path, found)
             result.output_files.add(
-                path=output.requested, is_executable=executable
-            ).digest.CopyFrom(digest)
+                path=output.requested,
+                digest=digest,
+                is_executable=executable,
+                node_properties=self._properties.of(found),
+            )
         elif stat.S_ISDIR(found.st_mode):
             self._check_kind(output, "directory")
-            self._add_directory(output, path)
+            self._add_directory(output, path, found)
         else:
             raise OutputUnfit(f"output {output.requested!r} is {_special(found)}")
 
@@ -129,8 +142,12 @@ class Collector:
             asked = " or ".join(output.kinds)
             raise OutputUnfit(f"output {output.requested!r} is a {kind}, not the {asked} asked for")
 
-    def _add_link(self, output: Output, path: str) -> None:
-        link = reapi.OutputSymlink(path=output.requested, target=self._target(path))
+    def _add_link(self, output: Output, path: str, found: os.stat_result) -> None:
+        link = reapi.OutputSymlink(
+            path=output.requested,
+            target=self._target(path),
+            node_properties=self._properties.of(found),
+        )
         result = self.collected.result
         if not self.loaded.legacy:
             result.output_symlinks.append(link)
@@ -153,9 +170,9 @@ class Collector:
         real = inside(self.root, path)
         return "directory" in output.kinds if real is None else Path(real).is_dir()
 
-    def _add_directory(self, output: Output, path: str) -> None:
+    def _add_directory(self, output: Output, path: str, found: os.stat_result) -> None:
         builder = TreeBuilder(self.function)
-        root = self._directory(path, builder, depth=1)
+        root = self._directory(path, found, builder, depth=1)
         made = self.collected.result.output_directories.add(path=output.requested)
         wanted = self.loaded.command.output_directory_format
         if wanted in _WITH_DIRECTORIES:
@@ -166,25 +183,39 @@ class Collector:
         if wanted != reapi.Command.OutputDirectoryFormat.DIRECTORY_ONLY:
             made.tree_digest.CopyFrom(self.collected.add(builder.tree(root), self.function))
             made.is_topologically_sorted = True
+        if self._properties.times:
+            timeless = Digest.of(builder.without_times(root), self.function)
+            self.collected.contents.directories.add(
+                path=output.requested, tree_digest=digest_to(timeless)
+            )
 
-    def _directory(self, path: str, builder: TreeBuilder, *, depth: int) -> Digest:
+    def _directory(
+        self, path: str, of: os.stat_result, builder: TreeBuilder, *, depth: int
+    ) -> Digest:
         if depth > self.limits.depth:
             raise OutputsTooLarge(
                 f"outputs are more than {self.limits.depth} directories deep (limits.tree_depth)"
             )
-        directory = reapi.Directory()
+        directory = reapi.Directory(node_properties=self._properties.of(of))
         for entry in self._entries_of(path):
             found = entry.stat(follow_symlinks=False)
             if stat.S_ISLNK(found.st_mode):
-                directory.symlinks.add(name=entry.name, target=self._target(entry.path))
+                directory.symlinks.add(
+                    name=entry.name,
+                    target=self._target(entry.path),
+                    node_properties=self._properties.of(found),
+                )
             elif stat.S_ISDIR(found.st_mode):
-                digest = self._directory(entry.path, builder, depth=depth + 1)
+                digest = self._directory(entry.path, found, builder, depth=depth + 1)
                 node = directory.directories.add(name=entry.name)
                 node.digest.hash, node.digest.size_bytes = digest.hash, digest.size
             elif stat.S_ISREG(found.st_mode):
                 named, executable = self._file(entry.path, found)
-                directory.files.add(name=entry.name, is_executable=executable).digest.CopyFrom(
-                    named
+                directory.files.add(
+                    name=entry.name,
+                    digest=named,
+                    is_executable=executable,
+                    node_properties=self._properties.of(found),
                 )
             else:
                 raise OutputUnfit(f"{self._shown(entry.path)!r} is {_special(found)}")

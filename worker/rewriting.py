@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class Made:
 
     user: who it ran as; None: this process's user. begun, ended: seconds since 1970. seen_root:
     where the action saw its input root. inputs: files of the host, by digest.
-    modified_ns: modification time that inputs were given.
+    input_times: modification times that inputs were given, in nanoseconds since 1970.
     """
 
     loaded: Loaded
@@ -33,17 +33,20 @@ class Made:
     ended: float
     seen_root: str
     inputs: dict[Digest, str]
-    modified_ns: int
+    input_times: Collection[int]
 
 
 def rewritten(made: Made, selection: Selection, *, max_entries: int) -> list[Rewritten]:
     """Rewrite outputs in place, each file at most once; return what was changed.
 
+    Their modification times stay where the client asks for them.
     max_entries: of all output directories; what is beyond it is left as it is.
     """
     outputs = [output for output, _ in zip(_outputs(made), range(max_entries), strict=False)]
     canonical_root = made.loaded.path
-    return canonicalise(
+    told = outputs if "mtime" in made.loaded.command.output_node_properties else ()
+    times = {output.path: output.path.stat().st_mtime_ns for output in told}
+    changed = canonicalise(
         outputs,
         selection,
         Circumstances(
@@ -55,6 +58,9 @@ def rewritten(made: Made, selection: Selection, *, max_entries: int) -> list[Rew
             input_text=_search(_names(made.loaded), list(made.inputs.values())),
         ),
     )
+    for path, time in times.items():
+        os.utime(path, ns=(time, time))
+    return changed
 
 
 def _passed_through(found: os.stat_result, made: Made) -> bool:
@@ -63,7 +69,7 @@ def _passed_through(found: os.stat_result, made: Made) -> bool:
     A hard link to the worker's own copy belongs to the worker, not to the action's user.
     """
     foreign = made.user is not None and found.st_uid != made.user
-    return foreign or found.st_mtime_ns == made.modified_ns
+    return foreign or found.st_mtime_ns in made.input_times
 
 
 def _outputs(made: Made) -> Iterator[Output]:

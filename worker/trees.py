@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cas.digest import Digest, DigestFunction
+from cas.wire import digest_to
 from protos import remote_execution_pb2 as reapi
 
 
@@ -48,3 +49,20 @@ class TreeBuilder:
             children=[self.directories[digest][0] for digest in ordered[1:]],
         )
         return tree.SerializeToString(deterministic=True)
+
+    def without_times(self, root: Digest) -> bytes:
+        """Return the Tree below `root` as it would be if no node had an mtime."""
+        timeless = TreeBuilder(self.function)
+        renamed: dict[str, Digest] = {}
+        for digest, (directory, _) in self.directories.items():  # children before their parents
+            stripped = reapi.Directory()
+            stripped.CopyFrom(directory)
+            stripped.node_properties.ClearField("mtime")
+            for file in stripped.files:
+                file.node_properties.ClearField("mtime")
+            for link in stripped.symlinks:
+                link.node_properties.ClearField("mtime")
+            for below in stripped.directories:
+                below.digest.CopyFrom(digest_to(renamed[below.digest.hash]))
+            renamed[digest.hash] = timeless.add(stripped)
+        return timeless.tree(renamed[root.hash])

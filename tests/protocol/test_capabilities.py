@@ -7,8 +7,9 @@ import grpc
 import pytest
 
 from protos import remote_execution_pb2 as reapi
+from tests.protocol.actions import command, put_action
 from tests.protocol.blobs import FUNCTIONS, SHA256
-from tests.protocol.peer import CALL_SECONDS, Peer, connected, refused
+from tests.protocol.peer import CALL_SECONDS, Peer, connected, refused, unexecuted
 from tests.serving import serving
 
 KEYWORDS = (
@@ -60,6 +61,31 @@ def test_execution_names_the_instances_own_function(
 ) -> None:
     execution = capabilities(peer.at(instance)).execution_capabilities
     assert execution.digest_function == expected
+
+
+def test_the_node_properties_announced_are_those_that_are_told(peer: Peer) -> None:
+    # REAPI rule: a property that is not recognised is INVALID_ARGUMENT.
+    announced = capabilities(peer).execution_capabilities.supported_node_properties
+    assert list(announced) == ["mtime", "unix_mode"]
+    of = command("echo 1 > out", outputs=["out"])
+    of.output_node_properties[:] = announced
+    (output,) = peer.execute(put_action(peer, of)).result.output_files
+    assert output.node_properties.mtime.seconds > 0
+    assert output.node_properties.unix_mode.value == 0o644
+    of.output_node_properties[:] = ["xattr"]
+    status = unexecuted(peer, put_action(peer, of))
+    assert status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert "xattr" in status.message
+
+
+def test_times_that_are_told_are_no_difference_in_mode_strict(peer: Peer) -> None:
+    of = command("mkdir d; touch d/f", outputs=["d"])
+    of.output_node_properties[:] = ["mtime"]
+    strict = peer.at("strict")
+    action = put_action(strict, of)
+    first, second = (strict.execute(action, skip_cache_lookup=True).result for _ in range(2))
+    assert first.output_directories[0].tree_digest != second.output_directories[0].tree_digest
+    assert (first.exit_code, second.exit_code) == (0, 0)
 
 
 def test_results_may_be_uploaded(peer: Peer) -> None:

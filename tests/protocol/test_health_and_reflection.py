@@ -65,7 +65,7 @@ def test_reflection_lists_what_is_served_and_nothing_else_of_the_protocol(peer: 
     (answer,) = reflected(peer, request)
     names = {service.name for service in answer.list_services_response.service}
     assert set(SERVICES) <= names
-    assert not {name for name in names if "asset" in name or "LogStream" in name}
+    assert not {name for name in names if "asset" in name}
 
 
 def test_every_listed_service_is_described(peer: Peer) -> None:

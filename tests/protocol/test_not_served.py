@@ -6,8 +6,6 @@ import grpc
 import pytest
 
 from protos import (
-    logstream_pb2,
-    logstream_pb2_grpc,
     remote_asset_pb2,
     remote_asset_pb2_grpc,
     remote_execution_pb2 as reapi,
@@ -48,12 +46,6 @@ def test_remote_asset_is_not_served(peer: Peer) -> None:
     push = remote_asset_pb2_grpc.PushStub(peer.channel)
     with refused(grpc.StatusCode.UNIMPLEMENTED):
         push.PushBlob(remote_asset_pb2.PushBlobRequest(uris=["x"]), timeout=CALL_SECONDS)
-
-
-def test_log_streams_are_not_served(peer: Peer) -> None:
-    logs = logstream_pb2_grpc.LogStreamServiceStub(peer.channel)
-    with refused(grpc.StatusCode.UNIMPLEMENTED):
-        logs.CreateLogStream(logstream_pb2.CreateLogStreamRequest(parent="x"), timeout=CALL_SECONDS)
 
 
 @pytest.mark.parametrize("method", UNKNOWN_METHODS)

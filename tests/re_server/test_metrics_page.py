@@ -29,6 +29,8 @@ PROMISED = {
     "holdfast_store_quarantined_blobs": ("counter", set()),
     "holdfast_store_refused_writes": ("counter", set()),
     "holdfast_open_writes": ("gauge", set()),
+    "holdfast_logs": ("gauge", set()),
+    "holdfast_log_bytes": ("gauge", set()),
     "holdfast_action_cache_lookups": ("counter", {"outcome"}),
     "holdfast_results": ("counter", {"verdict"}),
     "holdfast_pins": ("gauge", set()),
