@@ -68,7 +68,8 @@ def parse_directory(data: bytes, named: Digest) -> reapi.Directory:
 
     Raises InvalidMessage with the digest and the entry at fault.
     Source: remote_execution.proto, message Directory: names are single segments, unique, sorted
-    by their UTF-8 bytes; the serialisation has its fields in order and no unknown ones.
+    by their UTF-8 bytes, properties of a node by theirs; the serialisation has its fields in order
+    and no unknown ones.
     """
     try:
         directory = reapi.Directory.FromString(data)
@@ -99,6 +100,11 @@ def check_directory(directory: reapi.Directory, function: DigestFunction) -> Non
     for link in directory.symlinks:
         if not link.target or "\0" in link.target:
             raise InvalidMessage(f"symlink {link.name!r} has the target {link.target!r}")
+    _check_properties(directory)
+    for file in directory.files:
+        _check_properties(file)
+    for link in directory.symlinks:
+        _check_properties(link)
 
 
 def _check_digest(node: reapi.FileNode | reapi.DirectoryNode, function: DigestFunction) -> None:
@@ -108,6 +114,14 @@ def _check_digest(node: reapi.FileNode | reapi.DirectoryNode, function: DigestFu
         digest_from(node.digest, function)
     except InvalidDigest as error:
         raise InvalidMessage(f"{node.name!r}: {error}") from None
+
+
+def _check_properties(node: reapi.Directory | reapi.FileNode | reapi.SymlinkNode) -> None:
+    if not node.HasField("node_properties"):
+        return
+    names = [each.name.encode() for each in node.node_properties.properties]
+    if names != sorted(names):
+        raise InvalidMessage("node_properties are not sorted by name")
 
 
 def _check_names(kind: str, names: list[str], seen: set[str]) -> None:

@@ -113,6 +113,17 @@ def bad_directories(peer: Peer) -> dict[str, reapi.Directory]:
             files=[node(name="a", digest=reapi.Digest(hash="../../x", size_bytes=1))]
         ),
         "target": reapi.Directory(symlinks=[reapi.SymlinkNode(name="a", target="")]),
+        "node_properties": reapi.Directory(
+            symlinks=[
+                reapi.SymlinkNode(
+                    name="a",
+                    target="b",
+                    node_properties=reapi.NodeProperties(
+                        properties=[reapi.NodeProperty(name=name) for name in ("b", "a")]
+                    ),
+                )
+            ]
+        ),
         "size_bytes": reapi.Directory(
             files=[node(name="a", digest=reapi.Digest(hash=file.hash, size_bytes=-1))]
         ),
@@ -120,7 +131,16 @@ def bad_directories(peer: Peer) -> dict[str, reapi.Directory]:
 
 
 @pytest.mark.parametrize(
-    "word", ["sorted", "twice", "no digest", "lowercase hexadecimal", "target", "size_bytes"]
+    "word",
+    [
+        "sorted",
+        "twice",
+        "no digest",
+        "lowercase hexadecimal",
+        "target",
+        "node_properties",
+        "size_bytes",
+    ],
 )
 def test_a_directory_that_is_not_canonical_is_refused(each: Peer, word: str) -> None:
     # REAPI rules: names are unique over files, directories and links, and each list is sorted.

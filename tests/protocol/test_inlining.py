@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.protocol.actions import put_script
+from tests.protocol.actions import command, put_action, put_script
 from tests.protocol.peer import CALL_SECONDS, Executed, Peer
 
 
@@ -16,6 +16,19 @@ def test_outputs_are_inlined_only_where_they_are_asked_for(each: Peer) -> None:
     assert inlined.stdout_raw == b"said"
     assert inlined.stderr_raw == b"shouted"
     assert inlined.output_files[0].contents == b"made"
+
+
+def test_files_are_inlined_by_their_path_from_the_working_directory(peer: Peer) -> None:
+    # REAPI rule: output paths are relative to the working directory, in requests and in results.
+    of = command("printf here > out", outputs=["out"], working_directory="w")
+    action = put_action(peer, of, inputs={"w": None})
+    request = peer.execute_request(action)
+    request.inline_output_files[:] = ["w/out"]
+    result = Executed(list(peer.execution.Execute(request, timeout=CALL_SECONDS))).result
+    assert result.output_files[0].contents == b""
+    request.inline_output_files[:] = ["out"]
+    result = Executed(list(peer.execution.Execute(request, timeout=CALL_SECONDS))).result
+    assert result.output_files[0].contents == b"here"
 
 
 def test_inlining_never_makes_a_message_that_clients_refuse(peer: Peer) -> None:
