@@ -93,17 +93,15 @@ def check_directory(directory: reapi.Directory, function: DigestFunction) -> Non
     _check_names("files", [node.name for node in directory.files], seen)
     _check_names("directories", [node.name for node in directory.directories], seen)
     _check_names("symlinks", [node.name for node in directory.symlinks], seen)
+    _check_properties(directory)
     for file in directory.files:
         _check_digest(file, function)
+        _check_properties(file)
     for child in directory.directories:
         _check_digest(child, function)
     for link in directory.symlinks:
         if not link.target or "\0" in link.target:
             raise InvalidMessage(f"symlink {link.name!r} has the target {link.target!r}")
-    _check_properties(directory)
-    for file in directory.files:
-        _check_properties(file)
-    for link in directory.symlinks:
         _check_properties(link)
 
 
