@@ -50,12 +50,11 @@ class _Shown:
         self._out.write(data)
         self._out.flush()
 
-    async def complete(
-        self, store: BlobStore, raw: bytes, named: reapi.Digest, function: DigestFunction
-    ) -> None:
+    async def complete(self, store: BlobStore, raw: bytes, named: reapi.Digest) -> None:
         """Show what the result has beyond that; all of it, if it is another run's."""
+        function = self._function
         shown = Digest(self._hasher.hexdigest(), self._size, function)
-        if not raw and named == reapi.Digest(hash=shown.hash, size_bytes=shown.size):
+        if named == reapi.Digest(hash=shown.hash, size_bytes=shown.size):
             return
         whole = b"".join([chunk async for chunk in content(store, raw, named, function)])
         if Digest.of(whole[: self._size], function) == shown:
@@ -85,16 +84,17 @@ class LiveOutput:
     def on_stage(self, state: reapi.ExecuteOperationMetadata) -> None:
         """Follow the streams that the server names, if they are others than before."""
         names = (state.stdout_stream_name, state.stderr_stream_name)
-        if names == self._names or not all(names):
+        if names == self._names or not any(names):
             return
         for task in self._following:
             task.cancel()
         if any(stream.begun for stream in self._streams):
-            note("the worker was lost; the command runs again")
+            note("its worker was lost, and the command runs again")
         self._names, self._streams = names, self._fresh()
         self._following = [
             asyncio.create_task(self._follow(name, stream))
             for name, stream in zip(names, self._streams, strict=True)
+            if name
         ]
 
     async def complete(self, store: BlobStore, result: reapi.ActionResult) -> None:
@@ -106,8 +106,8 @@ class LiveOutput:
             if not task.cancel() and (error := task.exception()) is not None:
                 raise error
         stdout, stderr = self._streams
-        await stdout.complete(store, result.stdout_raw, result.stdout_digest, self._function)
-        await stderr.complete(store, result.stderr_raw, result.stderr_digest, self._function)
+        await stdout.complete(store, result.stdout_raw, result.stdout_digest)
+        await stderr.complete(store, result.stderr_raw, result.stderr_digest)
 
     def _fresh(self) -> tuple[_Shown, _Shown]:
         outs = (sys.stdout.buffer, sys.stderr.buffer)

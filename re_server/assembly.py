@@ -20,7 +20,7 @@ from cas.tree import TreeLimits
 from determinism.judge import Judge
 from determinism.ledger.store import Ledger
 from re_config.bounds import tree_limits
-from re_config.schema import Config, Execution, Logs
+from re_config.schema import Config, Execution
 from re_server.action_cache_service import ActionCacheService
 from re_server.admin_service import AdminService
 from re_server.afterwards import Afterwards
@@ -38,7 +38,7 @@ from re_server.inquiry import Inquiry
 from re_server.instances import Instances
 from re_server.live_output import LiveOutputs
 from re_server.log_stream_service import LogBytes, LogStreamService
-from re_server.log_streams import LogLimits, LogStreams, log_streams
+from re_server.log_streams import LogStreams
 from re_server.metrics import CallMetrics, ExecutionMetrics, StateCollector
 from re_server.nondeterminism import Nondeterminism
 from re_server.open_writes import OpenWrites
@@ -55,8 +55,6 @@ from re_server.witness import Witness
 from re_server.workers_service import WorkersService
 from scheduler.dispatch import Dispatcher
 from scheduler.limits import Limits as SchedulerLimits
-
-LOGS_FOLDER = "logs"  # in the store's
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,25 +106,16 @@ class Shared:
 
 @asynccontextmanager
 async def assembled(
-    config: Config, store: OpenStore, ledger: Ledger | None, registry: CollectorRegistry
-) -> AsyncIterator[Parts]:
-    """Put a server together over an open store; its scheduler runs during the block.
-
-    ledger: None where none is kept. Raises OSError.
-    """
-    with log_streams(store.folder / LOGS_FOLDER, _log_limits(config.logs)) as logs:
-        async with _assembled(config, store, ledger, registry, logs) as parts:
-            yield parts
-
-
-@asynccontextmanager
-async def _assembled(
     config: Config,
     store: OpenStore,
     ledger: Ledger | None,
-    registry: CollectorRegistry,
     logs: LogStreams,
+    registry: CollectorRegistry,
 ) -> AsyncIterator[Parts]:
+    """Put a server together over an open store; its scheduler runs during the block.
+
+    ledger: None where none is kept.
+    """
     shared = _shared(config, store, ledger)
     writes = OpenWrites(store.blobs, max_open=config.server.max_open_writes)
     executions = ExecutionMetrics(registry)
@@ -351,15 +340,6 @@ def _execution_services(
         ),
         OperationsService(dispatcher),
         WorkersService(dispatcher, drained),
-    )
-
-
-def _log_limits(logs: Logs) -> LogLimits:
-    return LogLimits(
-        max_stream_bytes=logs.max_stream_bytes,
-        max_bytes=logs.max_bytes,
-        max_streams=logs.max_streams,
-        keep_seconds=logs.keep_seconds,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
 from cas.store import BlobStore
 from cas.wire import digest_from
@@ -49,20 +49,22 @@ class ActionOutput:
         return self._complete(whole)
 
     async def _complete(self, whole: reapi.ActionResult) -> None:
-        with survived("reading what an action wrote"):
-            await self._fill(self._stdout, whole.stdout_raw, whole.stdout_digest)
-            await self._fill(self._stderr, whole.stderr_raw, whole.stderr_digest)
+        await self._fill(self._stdout, whole.stdout_raw, whole.stdout_digest)
+        await self._fill(self._stderr, whole.stderr_raw, whole.stderr_digest)
         self.cut()
 
     async def _fill(self, stream: LogStream, raw: bytes, named: reapi.Digest) -> None:
         """Add what `stream` lacks of what was written, given as it is or by digest."""
-        with suppress(Unserved):  # it is over a bound, and says so
+        # Where it is over a bound, it says so itself.
+        with survived("reading what an action wrote"), suppress(Unserved):
             if raw:
                 self._streams.append(stream, stream.size, raw[stream.size :])
             elif named.size_bytes > stream.size:
                 digest = digest_from(named, self._function)
-                async for chunk in self._blobs.read(digest, offset=stream.size):
-                    self._streams.append(stream, stream.size, chunk)
+                chunks = self._blobs.read(digest, offset=stream.size)
+                async with aclosing(chunks):  # type: ignore[type-var]  # stores' are generators
+                    async for chunk in chunks:
+                        self._streams.append(stream, stream.size, chunk)
 
     def cut(self) -> None:
         self._streams.finish(self._stdout)

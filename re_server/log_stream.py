@@ -27,6 +27,7 @@ class LogStream:
         self.finished = False
         self._path = path
         self._last_line = b""
+        self._on_disk = False
         self._changed = asyncio.Event()
 
     @property
@@ -40,7 +41,8 @@ class LogStream:
     def write(self, data: bytes | memoryview) -> None:
         """Add `data` at the end; raise OSError, and nothing is added then."""
         if data:
-            with self._path.open("r+b" if self.written else "wb") as file:
+            with self._path.open("r+b" if self._on_disk else "wb") as file:
+                self._on_disk = True
                 file.seek(self.written)
                 file.write(data)
             self.written += len(data)
@@ -54,7 +56,8 @@ class LogStream:
 
     def remove(self) -> None:
         """Give up its room. Who is reading reads on."""
-        self._path.unlink(missing_ok=True)
+        if self._on_disk:
+            self._path.unlink()
 
     async def read(self, offset: int) -> AsyncGenerator[bytes, None]:
         """Yield what is there from `offset` on, then what comes, until the stream is finished.

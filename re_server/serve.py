@@ -23,11 +23,12 @@ from cas.disk_orphans import remove_orphans
 from cas.disk_room import DiskLimits
 from determinism.ledger import store as ledgers
 from determinism.ledger.retention import LedgerLimits
-from re_config.schema import Config, Disk
+from re_config.schema import Config, Disk, Logs
 from re_server.assembly import Parts, assembled
 from re_server.background import background, either
 from re_server.embedded import embedded_worker
 from re_server.listening import grpc_server
+from re_server.log_streams import LogLimits, LogStreams, log_streams
 from re_server.web import web_server
 
 log = logging.getLogger(__name__)
@@ -76,8 +77,9 @@ async def running(config: Config, stop_now: asyncio.Event) -> AsyncIterator[Read
     async with AsyncExitStack() as stack:
         store = stack.enter_context(_opened(config.store))
         ledger = stack.enter_context(_ledger(config)) if config.ledger.enabled else None
+        logs = stack.enter_context(_logs(config.logs, store))
         await stack.enter_async_context(background(store.room.keep(), _swept(store)))
-        parts = await stack.enter_async_context(assembled(config, store, ledger, registry))
+        parts = await stack.enter_async_context(assembled(config, store, ledger, logs, registry))
         if parts.dispatcher is not None and config.worker.enabled:
             worker = embedded_worker(config, store.blobs, parts.dispatcher)
             await stack.enter_async_context(worker)
@@ -123,6 +125,16 @@ def _ledger(config: Config) -> AbstractContextManager[ledgers.Ledger]:
         max_seconds=config.ledger.max_age_days * 86400, max_bytes=config.ledger.max_bytes
     )
     return ledgers.opened(Path(named).expanduser(), limits)
+
+
+def _logs(config: Logs, store: OpenStore) -> AbstractContextManager[LogStreams]:
+    limits = LogLimits(
+        max_stream_bytes=config.max_stream_bytes,
+        max_bytes=config.max_bytes,
+        max_streams=config.max_streams,
+        keep_seconds=config.keep_seconds,
+    )
+    return log_streams(store.folder / "logs", limits)
 
 
 def _opened(config: Disk) -> AbstractContextManager[OpenStore]:
