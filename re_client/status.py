@@ -11,6 +11,7 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import ErrorInfo, PreconditionFailure, RetryInfo
 from google.rpc.status_pb2 import Status
 
+from cas.chunk_list import ChunksMissing, ChunksUnfit
 from cas.digest import Digest, DigestFunction, InvalidDigest
 from cas.store import BlobNotFound, BlobTooLarge, DigestMismatch, StoreFull
 from cas.tree import InvalidMessage, MissingInputs
@@ -57,10 +58,12 @@ class ServerFailed(RuntimeError):
 
 _CODES: Mapping[type, int] = {
     BlobNotFound: Code.NOT_FOUND,
+    ChunksMissing: Code.NOT_FOUND,
     NotServed: Code.NOT_FOUND,
     DigestMismatch: Code.INVALID_ARGUMENT,
     DecodeError: Code.INVALID_ARGUMENT,
     BlobTooLarge: Code.INVALID_ARGUMENT,
+    ChunksUnfit: Code.INVALID_ARGUMENT,
     InvalidDigest: Code.INVALID_ARGUMENT,
     InvalidMessage: Code.INVALID_ARGUMENT,
     Refused: Code.INVALID_ARGUMENT,

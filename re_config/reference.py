@@ -16,7 +16,7 @@ import msgspec
 from msgspec import inspect
 
 from cas.digest import DigestFunction
-from re_config import determinism_tables, schema, shape
+from re_config import chunking_tables, determinism_tables, schema, shape
 from re_config.determinism_tables import Instance
 from re_config.schema import Config
 from re_config.toml import to_toml
@@ -155,7 +155,7 @@ def _json(value: object) -> str:
 def field_docs() -> dict[str, dict[str, str]]:
     """Return the docstrings that stand behind the fields of the schema's classes, in one line."""
     found: dict[str, dict[str, str]] = {}
-    for module in (schema, determinism_tables):
+    for module in (schema, determinism_tables, chunking_tables):
         for node in ast.parse(python.getsource(module)).body:
             if isinstance(node, ast.ClassDef):
                 found[node.name] = dict(_documented(node))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import msgspec
 from msgspec import inspect
@@ -94,9 +95,9 @@ def _scalar(kind: inspect.Type) -> str:
         case inspect.FloatType():
             return "number" + _range(kind)
         case inspect.EnumType(cls=cls):
-            return _either([str(member.value) for member in cls])
+            return _either(member.value for member in cls)
         case inspect.LiteralType(values=values):
-            return _either([str(value) for value in values])
+            return _either(values)
         case _:
             return "string"
 
@@ -107,5 +108,5 @@ def _range(kind: inspect.IntType | inspect.FloatType) -> str:
     return " " + " and ".join(said) if said else ""
 
 
-def _either(values: list[str]) -> str:
+def _either(values: Iterable[object]) -> str:
     return " or ".join(msgspec.json.encode(value).decode() for value in values)

@@ -30,6 +30,7 @@ from re_server.background import background
 from re_server.bytestream_service import ByteStreamService
 from re_server.capabilities_service import CapabilitiesService
 from re_server.cas_service import CasService
+from re_server.chunked import chunked_blobs, chunkings
 from re_server.consumption import Consumption
 from re_server.determinism_metrics import DeterminismCollector
 from re_server.execution_service import ExecutionService
@@ -142,9 +143,7 @@ async def assembled(
     )
     drained = asyncio.Event()
     parts = Parts(
-        capabilities=CapabilitiesService(
-            shared.instances, config.server.max_batch_bytes, executes=dispatcher is not None
-        ),
+        capabilities=_capabilities_service(config, shared, executes=dispatcher is not None),
         cas=_cas_service(config, store, shared),
         byte_stream=ByteStreamService(shared.instances, store.blobs, writes, LogBytes(logs)),
         log_stream=LogStreamService(shared.instances, logs),
@@ -261,6 +260,15 @@ def _memories(config: Config, store: OpenStore) -> tuple[Presence, Hits]:
     return presence, hits
 
 
+def _capabilities_service(config: Config, shared: Shared, *, executes: bool) -> CapabilitiesService:
+    return CapabilitiesService(
+        shared.instances,
+        config.server.max_batch_bytes,
+        executes=executes,
+        chunkings=chunkings(config.chunking),
+    )
+
+
 def _cas_service(config: Config, store: OpenStore, shared: Shared) -> CasService:
     return CasService(
         shared.instances,
@@ -269,6 +277,7 @@ def _cas_service(config: Config, store: OpenStore, shared: Shared) -> CasService
         remembered_bytes=config.store.inline_bytes,
         max_batch_bytes=config.server.max_batch_bytes,
         limits=shared.limits,
+        chunked=chunked_blobs(config.chunking, store, shared.instances),
     )
 
 

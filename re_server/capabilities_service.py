@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cas.digest import DigestFunction
+from cas.splitting import Chunkings
 from cas.wire import TO_WIRE
 from protos import remote_execution_pb2 as reapi, remote_execution_pb2_grpc, semver_pb2
 from re_server.instances import Instances
@@ -17,12 +18,14 @@ class CapabilitiesService(remote_execution_pb2_grpc.CapabilitiesServicer):
     """build.bazel.remote.execution.v2.Capabilities.
 
     max_batch_bytes: as announced; clients cut their batches by it.
-    executes: whether the Execution service is served too.
+    executes: whether the Execution service is served too. chunkings: how blobs are cut, None where
+    they are not.
     """
 
     instances: Instances
     max_batch_bytes: int
     executes: bool
+    chunkings: Chunkings | None
 
     async def GetCapabilities(
         self, request: reapi.GetCapabilitiesRequest, context: Context
@@ -43,6 +46,8 @@ class CapabilitiesService(remote_execution_pb2_grpc.CapabilitiesServicer):
             low_api_version=semver_pb2.SemVer(major=2, minor=0),
             high_api_version=semver_pb2.SemVer(major=2, minor=11),
         )
+        if self.chunkings is not None:
+            _announce(self.chunkings, capabilities.cache_capabilities)
         if self.executes:
             capabilities.execution_capabilities.CopyFrom(
                 reapi.ExecutionCapabilities(
@@ -60,3 +65,12 @@ class CapabilitiesService(remote_execution_pb2_grpc.CapabilitiesServicer):
                 )
             )
         return capabilities
+
+
+def _announce(chunkings: Chunkings, cache: reapi.CacheCapabilities) -> None:
+    fast, rep_max = chunkings.fast_cdc, chunkings.rep_max_cdc
+    cache.split_blob_support = cache.splice_blob_support = True
+    cache.fast_cdc_2020_params.avg_chunk_size_bytes = fast.average_bytes
+    cache.fast_cdc_2020_params.seed = fast.seed
+    cache.rep_max_cdc_params.min_chunk_size_bytes = rep_max.min_bytes
+    cache.rep_max_cdc_params.horizon_size_bytes = rep_max.horizon_bytes

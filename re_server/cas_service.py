@@ -14,6 +14,7 @@ from cas.wire import digest_to
 from protos import remote_execution_pb2 as reapi, remote_execution_pb2_grpc
 from re_client.status import NotOffered, Refused, to_status
 from re_server.batches import read_entry, read_failure, update_entry, update_failure
+from re_server.chunked import ChunkedBlobs
 from re_server.get_tree import pages
 from re_server.instances import Instances
 from re_server.rpc import Context
@@ -24,7 +25,7 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
 
     presence: what of the store need not be looked up again. remembered_bytes: blobs up to this
     size are remembered in it; larger ones are files, which are looked at each time.
-    max_batch_bytes: bound on one call's blobs.
+    max_batch_bytes: bound on one call's blobs. chunked: None where blobs are not split and spliced.
     """
 
     raw_methods = frozenset({"FindMissingBlobs", "BatchUpdateBlobs", "BatchReadBlobs"})
@@ -38,6 +39,7 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
         remembered_bytes: int,
         max_batch_bytes: int,
         limits: TreeLimits,
+        chunked: ChunkedBlobs | None,
     ) -> None:
         self._instances = instances
         self._blobs = blobs
@@ -45,6 +47,7 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
         self._remembered_bytes = remembered_bytes
         self._max_batch_bytes = max_batch_bytes
         self._limits = limits
+        self._chunked = chunked
 
     async def FindMissingBlobs(self, request: bytes, context: Context) -> bytes:  # type: ignore[override]  # raw, see names.py
         asked = cut(request, function_field=3)
@@ -169,12 +172,17 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
     async def SplitBlob(
         self, request: reapi.SplitBlobRequest, context: Context
     ) -> reapi.SplitBlobResponse:
-        raise NotOffered("SplitBlob: not served here; the capabilities do not announce it")
+        return await self._offered("SplitBlob").split(request)
 
     async def SpliceBlob(
         self, request: reapi.SpliceBlobRequest, context: Context
     ) -> reapi.SpliceBlobResponse:
-        raise NotOffered("SpliceBlob: not served here; the capabilities do not announce it")
+        return await self._offered("SpliceBlob").splice(request)
+
+    def _offered(self, method: str) -> ChunkedBlobs:
+        if self._chunked is None:
+            raise NotOffered(f"{method}: not served here; the capabilities do not announce it")
+        return self._chunked
 
     def _bound(self, total: int) -> None:
         if total > self._max_batch_bytes:

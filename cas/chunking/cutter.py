@@ -50,6 +50,11 @@ class Chunking(Protocol):
         ...
 
     @property
+    def most_bytes(self) -> int:
+        """Bytes of every chunk, at most."""
+        ...
+
+    @property
     def cut_from_bytes(self) -> int:
         """Blobs with fewer bytes stay whole."""
         ...

@@ -59,7 +59,6 @@ class FastCdc:
 
     @property
     def most_bytes(self) -> int:
-        """Bytes of a chunk at most."""
         return self.average_bytes * 4
 
     @property

@@ -41,6 +41,10 @@ class RepMaxCdc:
         return self.min_bytes
 
     @property
+    def most_bytes(self) -> int:
+        return 2 * self.min_bytes - 1
+
+    @property
     def cut_from_bytes(self) -> int:
         return 2 * self.min_bytes
 

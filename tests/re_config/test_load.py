@@ -78,6 +78,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         ('[instances.a]\ndeterminsm = "x"', "did you mean `determinism`?"),
         ("worker.platform.x = [1]", "`$.worker.platform[...][0]`; it is: string"),
         ('server.listen = "here"', "`$.server.listen`; it is: HOST:PORT"),
+        (
+            "chunking.fast_cdc.average_bytes = 1000",
+            "`$.chunking.fast_cdc.average_bytes`; it is: 1024 or 2048 or 4096 or",
+        ),
+        ("chunking.rep_max_cdc.min_bytes = 63", "Expected `int` >= 64"),
         ("server = 3", "`$.server`; it is: table"),
         ("[store\n", "holdfast.toml: not TOML: "),
         ("a = 1\nb = \n", "at line 2, column"),

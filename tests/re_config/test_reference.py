@@ -48,6 +48,9 @@ def test_every_field_of_every_table_is_described_on_the_page() -> None:
         "Determinism",
         "Audit",
         "TextRule",
+        "Chunking",
+        "FastCdc",
+        "RepMaxCdc",
     ):
         assert docs[name]
         for said in docs[name].values():

@@ -172,14 +172,9 @@ def test_chunks_are_the_stream_and_none_is_too_small_or_too_large(
     assert sum(found) == len(data)
     assert all(found)
     assert all(size >= chunking.least_bytes for size in found[:-1])
-    match chunking:
-        case FastCdc():
-            assert all(size <= chunking.most_bytes for size in found)
-        case RepMaxCdc():
-            assert all(size < 2 * chunking.min_bytes for size in found)
-            assert len(data) < chunking.min_bytes or found[-1] >= chunking.min_bytes
-        case _:
-            raise AssertionError
+    assert all(size <= chunking.most_bytes for size in found)
+    if isinstance(chunking, RepMaxCdc) and len(data) >= chunking.min_bytes:
+        assert found[-1] >= chunking.min_bytes
 
 
 @pytest.mark.parametrize("chunking", [FastCdc(4 * KIB), RepMaxCdc(2 * KIB, 16 * KIB)], ids=str)
