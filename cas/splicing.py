@@ -15,7 +15,7 @@ from cas.splitting import Chunkings
 from cas.store import BlobStore
 
 REMEMBERED_BYTES = 1 << 20  # smaller blobs are as quickly read whole
-COMPARED_BYTES = 32 << 20  # of a blob that is cut here too, to see how its client cut it
+COMPARED_BYTES = 8 << 20  # of a blob that is cut here too, to see how its client cut it
 
 
 class Splicer:

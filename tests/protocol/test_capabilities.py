@@ -105,12 +105,15 @@ def test_of_the_stream_compressors_zstd_alone_is_announced(peer: Peer) -> None:
     assert set(cache.supported_batch_update_compressors) <= {reapi.Compressor.ZSTD}
 
 
-def test_what_is_not_served_is_not_announced(peer: Peer) -> None:
+def test_blobs_are_split_and_spliced_as_the_protocol_recommends(peer: Peer) -> None:
+    # REAPI rules: the recommended values of FastCdc2020Params and RepMaxCdcParams.
     cache = capabilities(peer).cache_capabilities
-    assert not cache.split_blob_support
-    assert not cache.splice_blob_support
-    assert not cache.HasField("fast_cdc_2020_params")
-    assert not cache.HasField("rep_max_cdc_params")
+    assert cache.split_blob_support
+    assert cache.splice_blob_support
+    assert cache.fast_cdc_2020_params == reapi.FastCdc2020Params(avg_chunk_size_bytes=512 << 10)
+    assert cache.rep_max_cdc_params == reapi.RepMaxCdcParams(
+        min_chunk_size_bytes=256 << 10, horizon_size_bytes=8 * (256 << 10)
+    )
 
 
 def test_the_strategy_for_absolute_symlinks_is_named(peer: Peer) -> None:

@@ -8,7 +8,6 @@ import pytest
 from protos import (
     remote_asset_pb2,
     remote_asset_pb2_grpc,
-    remote_execution_pb2 as reapi,
 )
 from tests.protocol.peer import CALL_SECONDS, Peer, refused
 
@@ -25,18 +24,6 @@ UNKNOWN_METHODS = (
 def _still_serving(peer: Peer) -> object:
     yield
     assert peer.has(peer.digest(b""))
-
-
-def test_split_blob_is_not_served(peer: Peer) -> None:
-    request = reapi.SplitBlobRequest(blob_digest=peer.put_one(b"a blob to split"))
-    with refused(grpc.StatusCode.UNIMPLEMENTED):
-        peer.cas.SplitBlob(request, timeout=CALL_SECONDS)
-
-
-def test_splice_blob_is_not_served(peer: Peer) -> None:
-    request = reapi.SpliceBlobRequest(blob_digest=peer.digest(b"x"))
-    with refused(grpc.StatusCode.UNIMPLEMENTED):
-        peer.cas.SpliceBlob(request, timeout=CALL_SECONDS)
 
 
 def test_remote_asset_is_not_served(peer: Peer) -> None:
