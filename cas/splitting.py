@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -114,10 +115,15 @@ class Splitter:
             pass  # a split that cannot end would fill the store with chunks that nobody asked for
         named = _NamedChunks(chunking.cutter(), blob.function)
         chunks: list[Digest] = []
+        ready: list[tuple[Digest, bytes]] = []
         async with aclosing(self._blobs.read(blob)) as pieces:  # type: ignore[type-var]  # stores' are generators
             async for piece in pieces:
-                chunks += await self._kept(await asyncio.to_thread(named.add, piece))
-        chunks += await self._kept(await asyncio.to_thread(named.finish))
+                ahead = asyncio.ensure_future(asyncio.to_thread(named.add, piece))
+                try:
+                    chunks += await self._kept(ready)
+                finally:
+                    ready = await ahead
+        chunks += await self._kept(ready + await asyncio.to_thread(named.finish))
         if missing := await self._blobs.find_missing({blob, *chunks}):
             raise BlobNotFound(min(missing))
         await self._splits.keep(blob, chunking, chunks)
@@ -135,19 +141,25 @@ class _NamedChunks:
     def __init__(self, cutter: Cutter, function: DigestFunction) -> None:
         self._cutter = cutter
         self._function = function
-        self._uncut = bytearray()
+        self._uncut: deque[memoryview] = deque()
 
     def add(self, piece: bytes) -> list[tuple[Digest, bytes]]:
-        self._uncut += piece
-        return self._taken(self._cutter.add(piece))
+        self._uncut.append(memoryview(piece))
+        return self._named(self._cutter.add(piece))
 
     def finish(self) -> list[tuple[Digest, bytes]]:
-        return self._taken(self._cutter.finish())
+        return self._named(self._cutter.finish())
 
-    def _taken(self, sizes: Iterable[int]) -> list[tuple[Digest, bytes]]:
-        chunks: list[tuple[Digest, bytes]] = []
-        for size in sizes:
-            data = bytes(self._uncut[:size])
-            del self._uncut[:size]
-            chunks.append((Digest.of(data, self._function), data))
-        return chunks
+    def _named(self, sizes: Iterable[int]) -> list[tuple[Digest, bytes]]:
+        chunks = [self._take(size) for size in sizes]
+        return [(Digest.of(data, self._function), data) for data in chunks]
+
+    def _take(self, size: int) -> bytes:
+        parts: list[memoryview] = []
+        while size:
+            piece = self._uncut.popleft()
+            parts.append(piece[:size])
+            if len(piece) > size:
+                self._uncut.appendleft(piece[size:])
+            size -= len(parts[-1])
+        return b"".join(parts)

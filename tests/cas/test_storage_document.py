@@ -15,7 +15,8 @@ from xxhash import xxh3_64_intdigest
 from cas.digest import DigestFunction, Hasher
 from cas.disk_index import key_of
 from tests.cas.disks import LIMITS, Clock, opened
-from tests.cas.stores import MIB, named, noise
+from tests.cas.splitting import Chunked
+from tests.cas.stores import MIB, named, noise, put
 
 FUNCTIONS: dict[int, tuple[str, Callable[[bytes], Hasher]]] = {
     1: ("sha256", hashlib.sha256),
@@ -114,3 +115,24 @@ async def test_the_document_holds_where_blobs_are_marked(tmp_path: Path) -> None
     assert {named(noise(51 + at, 1 + at)).hash for at in range(0, 40, 2)} <= {
         hash for _, hash in left
     }
+
+
+async def test_lists_of_chunks_are_as_the_document_says(tmp_path: Path) -> None:
+    whole = noise(2 * MIB)
+    parameters = {1: struct.pack(">II", 64 << 10, 0), 2: struct.pack(">QQ", 32 << 10, 256 << 10)}
+    with opened(tmp_path) as store:
+        blob = await put(store.blobs, whole)
+        for function in parameters:
+            await Chunked(store).splitter.split(blob, function)
+    blobs = _read_all(tmp_path)
+    key = b"\x01" + hashlib.sha256(whole).digest() + struct.pack(">Q", len(whole))
+    with (
+        lmdb.open(str(tmp_path / "index"), readonly=True, max_dbs=1) as index,
+        index.begin(db=index.open_db(b"splits")) as read,
+    ):
+        lists = dict(read.cursor())
+    assert lists.keys() == {key + bytes([each]) + parameters[each] for each in parameters}
+    for kept in lists.values():
+        chunks = [kept[at : at + len(key)] for at in range(0, len(kept), len(key))]
+        assert len(chunks) > 8
+        assert b"".join(blobs[_named(chunk)] for chunk in chunks) == whole
