@@ -33,6 +33,7 @@ from re_server.action_cache_service import ActionCacheService
 from re_server.assembly import Parts, assembled
 from re_server.embedded import embedded_worker
 from re_server.execution_service import ExecutionService
+from re_server.log_streams import LogLimits, log_streams
 from re_server.rpc import Context, Registrar
 from tests.cas.disks import INDEX_BYTES
 from tests.serving import config_text
@@ -41,6 +42,9 @@ READ = frozenset({Right.CAS_READ, Right.CAS_WRITE, Right.CACHE_READ, Right.EXECU
 PROPOSE = READ | {Right.CACHE_PROPOSE}
 WRITE = READ | {Right.CACHE_WRITE}
 START_SECONDS = 60
+LOG_LIMITS = LogLimits(
+    max_stream_bytes=1 << 20, max_bytes=1 << 24, max_streams=100, keep_seconds=60
+)
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,8 @@ async def _serve(
                 folder / "ledger.sqlite", LedgerLimits(max_seconds=86400, max_bytes=1 << 30)
             )
         )
-        parts = await stack.enter_async_context(assembled(config, store, ledger, registry))
+        logs = stack.enter_context(log_streams(folder / "logs", LOG_LIMITS))
+        parts = await stack.enter_async_context(assembled(config, store, ledger, logs, registry))
         if parts.dispatcher is not None and config.worker.enabled:
             await stack.enter_async_context(embedded_worker(config, store.blobs, parts.dispatcher))
         ports = {}
