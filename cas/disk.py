@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import time
 from collections.abc import (
@@ -12,6 +11,7 @@ from collections.abc import (
     AsyncIterator,
     Callable,
     Collection,
+    Generator,
     Iterable,
     Iterator,
     Mapping,
@@ -27,19 +27,19 @@ from uuid import uuid4
 from cas.chunks import buffered, collected
 from cas.digest import Digest
 from cas.disk_files import (
+    Filed,
     Identity,
-    Incoming,
-    blob_path,
     identity_of,
     is_loss,
-    place,
-    quarantine,
     read_checked,
 )
-from cas.disk_index import FILE, INLINE, DiskIndex, digest_of, key_of
+from cas.disk_incoming import Incoming
+from cas.disk_index import INLINE, PACKED, DiskIndex, digest_of, key_of
 from cas.disk_lane import Lane
+from cas.disk_placing import Placing
 from cas.disk_room import LEASE_STEP, Room
 from cas.environment import Environment, Read
+from cas.packing import Packer, unpacked
 from cas.store import (
     BlobCorrupt,
     BlobNotFound,
@@ -85,11 +85,11 @@ class DiskStore(BlobStore):
     ) -> None:
         self._blobs = folder / "blobs"
         self._incoming = folder / "incoming"
-        self._quarantine = folder / "quarantine"
         self._environment = environment
         self._index = index
         self._room = room
         self.limits = room.limits
+        self._placing = Placing(folder, index, durable=room.limits.durable)
         self.counters = DiskCounters()
         self._threads = threads
         self._clock = clock
@@ -104,7 +104,7 @@ class DiskStore(BlobStore):
         now = int(self._clock())
         wanted = now + int(self.limits.lease_seconds)
         missing: set[Digest] = set()
-        files: list[Digest] = []
+        files: list[Filed] = []
         short: list[bytes] = []
         with self._environment.read() as read:
             for digest in digests:
@@ -113,8 +113,8 @@ class DiskStore(BlobStore):
                     if not is_empty(digest):
                         missing.add(digest)
                     continue
-                if record.kind == FILE:
-                    files.append(digest)
+                if record.kind != INLINE:
+                    files.append(Filed(digest, record.packed))
                 if record.until < wanted:
                     short.append(key)
         missing |= await self._vanished(files)
@@ -131,24 +131,24 @@ class DiskStore(BlobStore):
 
         return {digest_of(key) for key in await self._environment.write(lease)}
 
-    async def _vanished(self, files: list[Digest]) -> set[Digest]:
+    async def _vanished(self, files: list[Filed]) -> set[Digest]:
         """Return those of `files` that are gone or have another size, and forget them."""
         if len(files) <= STAT_INLINE:
             seen = self._identities(files)
         else:
             seen = await self._in_thread(lambda: self._identities(files))
         gone = {
-            digest: identity
-            for digest, identity in zip(files, seen, strict=True)
-            if identity is None or identity[1] != digest.size
+            file.digest: identity
+            for file, identity in zip(files, seen, strict=True)
+            if identity is None or identity[1] != file.size
         }
         for digest, identity in gone.items():
             reason = "its file is gone" if identity is None else f"its file has {identity[1]} bytes"
             await self._lost(digest, identity, reason)
         return set(gone)
 
-    def _identities(self, files: list[Digest]) -> list[Identity]:
-        return [identity_of(self._path(digest)) for digest in files]
+    def _identities(self, files: list[Filed]) -> list[Identity]:
+        return [identity_of(file.path(self._blobs)) for file in files]
 
     # Reading
 
@@ -159,12 +159,14 @@ class DiskStore(BlobStore):
         with self._environment.read() as read:
             record = self._index.get(read, key)
             data = self._index.data(read, key) if record and record.kind == INLINE else None
-            sums = self._index.sums(read, key) if record and record.kind == FILE else b""
+            sums = self._index.sums(read, key) if record and record.kind != INLINE else b""
         if record is None:
             raise BlobNotFound(digest)
         self._touch([digest])
-        if record.kind == FILE:
-            async with aclosing(self._read_file(digest, sums, offset)) as chunks:
+        if record.kind != INLINE:
+            async with aclosing(
+                self._read_plain(Filed(digest, record.packed, sums), offset)
+            ) as chunks:
                 async for chunk in chunks:
                     yield chunk
         elif data is None:
@@ -173,21 +175,40 @@ class DiskStore(BlobStore):
         elif chunk := data[offset:]:
             yield chunk
 
-    async def _read_file(self, digest: Digest, sums: bytes, offset: int) -> AsyncGenerator[bytes]:
+    def read_packed(self, digest: Digest) -> AsyncIterator[bytes] | None:
+        with self._environment.read() as read:
+            record = self._index.get(read, key := key_of(digest))
+            if record is None or record.kind != PACKED:
+                return None
+            file = Filed(digest, record.packed, self._index.sums(read, key))
+        self._touch([digest])
+        return self._read_file(file, read_checked(self._blobs, file))
+
+    def _read_plain(self, file: Filed, offset: int) -> AsyncGenerator[bytes]:
+        """Read the blob itself from `offset` on; a frame is decoded from its start even so."""
+        if not file.packed:
+            return self._read_file(file, read_checked(self._blobs, file, offset))
+        decoded = unpacked(read_checked(self._blobs, file), file.digest.size)
+        return self._read_file(file, decoded, skipped=offset)
+
+    async def _read_file(
+        self, file: Filed, chunks: Generator[bytes], *, skipped: int = 0
+    ) -> AsyncGenerator[bytes]:
+        """Yield `chunks` but for the first `skipped` bytes, and see to it where they are lost."""
         lane = Lane(self._threads)
-        path = self._path(digest)
-        seen = identity_of(path)
-        chunks = read_checked(path, digest.size, sums, offset)
+        seen = identity_of(file.path(self._blobs))
         begun = False
         try:
             while chunk := await lane.run(lambda: next(chunks, b"")):
-                begun = True
-                yield chunk
+                if part := chunk[skipped:]:
+                    begun = True
+                    yield part
+                skipped = max(0, skipped - len(chunk))
         except (OSError, ValueError) as error:
             if not is_loss(error):
                 raise
-            await self._lost(digest, seen, str(error))
-            raise (BlobCorrupt if begun else BlobNotFound)(digest) from error
+            await self._lost(file.digest, seen, str(error), file.sums)
+            raise (BlobCorrupt if begun else BlobNotFound)(file.digest) from error
         finally:
             lane.close(chunks.close)
 
@@ -259,7 +280,7 @@ class DiskStore(BlobStore):
     async def _write_file(self, digest: Digest, chunks: AsyncIterable[Chunk]) -> None:
         lane = Lane(self._threads)
         with _refusals():
-            incoming = Incoming(self._incoming / uuid4().hex, digest.function)
+            incoming = Incoming(self._incoming / uuid4().hex, digest, self._packer(digest))
         try:
             async with aclosing(buffered(chunks)) as parts:
                 async for part in parts:
@@ -272,30 +293,23 @@ class DiskStore(BlobStore):
                 found = await lane.run(lambda: incoming.finish(durable=self.limits.durable))
             if found != digest:
                 raise DigestMismatch(expected=digest, found=found)
-            with _refusals():
-                await self._environment.write(lambda write: self._adopt(write, digest, incoming))
+            await self._adopt(digest, incoming)
         finally:
             lane.close(incoming.discard)
 
-    def _adopt(self, write: Read, digest: Digest, incoming: Incoming) -> None:
-        """Move a finished file to its place and enter it, in the writer's thread.
+    def _packer(self, digest: Digest) -> Packer | None:
+        if not self.limits.compression:
+            return None
+        return Packer(digest.size, least_saved=self.limits.compression_saves)
 
-        Evictions unlink in that thread too, so that none can take the new file for an old one.
-        """
-        key = key_of(digest)
-        path = self._path(digest)
-        record = self._index.get(write, key)
-        seen = identity_of(path)
-        if record is not None and record.kind == FILE and seen and seen[1] == digest.size:
-            self._index.lease(write, key, self._upload_until())
-            return
-        if incoming.path.exists():
-            place(incoming.path, Path(path), durable=self.limits.durable)
-        elif seen is None or seen[1] != digest.size:  # else a first attempt has moved it
-            raise FileNotFoundError(errno.ENOENT, "the upload was given up", str(incoming.path))
-        if record is not None:
-            self._index.drop(write, key)
-        self._index.put_file(write, key, bytes(incoming.sums), self._upload_until())
+    async def _adopt(self, digest: Digest, incoming: Incoming) -> None:
+        until = self._upload_until()
+        # A frame can be larger than the blob, by next to nothing, where only its start compresses.
+        async with self._room.reserved(max(0, incoming.packed - digest.size)):
+            with _refusals():
+                await self._environment.write(
+                    lambda write: self._placing.adopt(write, digest, incoming, until)
+                )
 
     async def write_many(self, blobs: Mapping[Digest, bytes]) -> dict[Digest, Exception]:
         small: dict[Digest, bytes] = {}
@@ -341,33 +355,21 @@ class DiskStore(BlobStore):
         for dropped in self._on_drop:
             dropped(digest_of(key))
 
-    async def _lost(self, digest: Digest, seen: Identity, reason: str) -> None:
-        """Forget a blob whose bytes are not what was written, and set its file aside."""
+    async def _lost(self, digest: Digest, seen: Identity, reason: str, sums: bytes = b"") -> None:
+        """Forget a blob whose bytes are not what was written, and set its file aside.
+
+        As Placing.set_aside, whose parameters these are.
+        """
         try:
-            lost = await self._environment.write(lambda write: self._set_aside(write, digest, seen))
+            lost = await self._environment.write(
+                lambda write: self._placing.set_aside(write, digest, seen, sums)
+            )
         except StoreFull as error:
             log.warning("blob %s is lost, %s, and stays in the index: %s", digest, reason, error)
             return
         if lost:
             self.counters.quarantined += 1
             log.warning("blob %s is lost: %s; the next upload brings it back", digest, reason)
-
-    def _set_aside(self, write: Read, digest: Digest, seen: Identity) -> bool:
-        """Drop `digest` unless it was brought back since it was `seen`."""
-        record = self._index.get(write, key := key_of(digest))
-        if record is None:
-            return False
-        if record.kind == INLINE:
-            if self._index.data(write, key) is not None:
-                return False
-        elif identity_of(path := self._path(digest)) != seen:
-            return False
-        elif seen is not None:
-            quarantine(Path(path), self._quarantine)
-        return self._index.drop(write, key)
-
-    def _path(self, digest: Digest) -> str:
-        return blob_path(self._blobs, digest)
 
     async def _in_thread(self, call: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

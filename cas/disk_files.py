@@ -5,18 +5,17 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Generator
-from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 from xxhash import xxh3_64_digest
 
-from cas.digest import Digest, DigestFunction, Hasher
-from cas.store import Chunk
+from cas.digest import Digest, DigestFunction
 
 CHUNK_BYTES = 1 << 20  # what one checksum covers, and one read returns
 CHECKSUM_BYTES = 8
-FILE_MODE = 0o444
+PACKED_SUFFIX = ".zst"  # what zstd itself calls such files
 QUARANTINED_FILES = 64  # what is kept of files whose bytes were wrong, for people to look at
 # What an error of a file says of its blob: it is lost. Others (too many open files, no memory, no
 # permission) say nothing of the blob.
@@ -25,16 +24,43 @@ LOST = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EIO})
 Identity = tuple[int, int] | None  # inode and size of a file, None where there is none
 
 
-def blob_path(folder: Path, digest: Digest) -> str:
-    """Return where `digest` lies: two levels of 256 folders, by the start of its hash."""
+class Filed(NamedTuple):
+    """What the index says of a blob in a file.
+
+    packed: bytes of the file where it is a frame, else 0. sums: 8 bytes for each chunk of the file.
+    """
+
+    digest: Digest
+    packed: int
+    sums: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.packed or self.digest.size
+
+    def path(self, folder: Path) -> str:
+        return blob_path(folder, self.digest, packed=self.packed > 0)
+
+
+def blob_path(folder: Path, digest: Digest, *, packed: bool = False) -> str:
+    """Return where `digest` lies: two levels of 256 folders, by the start of its hash.
+
+    packed: as a frame. A blob's two forms have two names, so that neither is taken for the other.
+    """
     hash = digest.hash
-    return f"{folder}/{hash[:2]}/{hash[2:4]}/{digest.function}-{hash}-{digest.size}"
+    suffix = PACKED_SUFFIX if packed else ""
+    return f"{folder}/{hash[:2]}/{hash[2:4]}/{digest.function}-{hash}-{digest.size}{suffix}"
 
 
-def digest_of_path(name: str) -> Digest:
-    """Return the digest that a file's name says; raise ValueError if it says none."""
-    function, hash, size = name.split("-")
-    return Digest.parse(hash, int(size), DigestFunction(function))
+def parse_name(name: str) -> tuple[Digest, bool]:
+    """Return the digest that a file's name says, and whether it is packed.
+
+    Raises ValueError if it says none.
+    """
+    function, hash, size = name.removesuffix(PACKED_SUFFIX).split("-")
+    packed = name.endswith(PACKED_SUFFIX)
+    return Digest.parse(hash, int(size), DigestFunction(function)), packed
 
 
 def is_loss(error: OSError | ValueError) -> bool:
@@ -87,76 +113,13 @@ def quarantine(path: Path, folder: Path) -> None:
         path.unlink()
 
 
-class Incoming:
-    """A blob on its way into a file: written, hashed and summed chunk by chunk.
-
-    To be used from one thread at a time.
-    """
-
-    def __init__(self, path: Path, function: DigestFunction) -> None:
-        self.path = path
-        self.size = 0
-        self.sums = bytearray()
-        self._hasher: Hasher = function.hasher()
-        self._function = function
-        self._chunk = bytearray()
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-        os.fchmod(self._file, FILE_MODE)  # whatever the umask: another user's actions may read it
-
-    def add(self, data: Chunk) -> None:
-        """Append `data`; raise OSError if the disk is full."""
-        view = memoryview(data)
-        self._hasher.update(view)
-        self.size += len(view)
-        while view:
-            if not self._chunk and len(view) >= CHUNK_BYTES:
-                self._put(view[:CHUNK_BYTES])
-                view = view[CHUNK_BYTES:]
-                continue
-            taken = view[: CHUNK_BYTES - len(self._chunk)]
-            self._chunk += taken
-            view = view[len(taken) :]
-            if len(self._chunk) == CHUNK_BYTES:
-                self._put(self._chunk)
-                self._chunk = bytearray()
-
-    def add_all(self, parts: list[Chunk]) -> None:
-        for data in parts:
-            self.add(data)
-
-    def finish(self, *, durable: bool) -> Digest:
-        """Write what is left, close the file and return what its bytes are."""
-        if self._chunk:
-            self._put(self._chunk)
-            self._chunk = bytearray()
-        if durable:
-            os.fsync(self._file)
-        os.close(self._file)
-        self._file = -1
-        return Digest(self._hasher.hexdigest(), self.size, self._function)
-
-    def discard(self) -> None:
-        """Close and remove the file, if it is still there."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-        with suppress(FileNotFoundError):
-            self.path.unlink()
-
-    def _put(self, chunk: bytes | bytearray | memoryview) -> None:
-        self.sums += xxh3_64_digest(chunk)
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(self._file, view) :]
-
-
-def read_checked(path: str, size: int, sums: bytes, offset: int) -> Generator[bytes]:
+def read_checked(folder: Path, kept: Filed, offset: int = 0) -> Generator[bytes]:
     """Yield a file's bytes from `offset` on, each chunk compared with its checksum.
 
-    path: a file of `size` bytes. sums: 8 bytes for each chunk of CHUNK_BYTES.
     Raises OSError if the file cannot be read, ValueError where its bytes are not those that were
     written, or too few or too many.
     """
+    path, size = kept.path(folder), kept.size
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         if os.fstat(file).st_size != size:
@@ -165,7 +128,7 @@ def read_checked(path: str, size: int, sums: bytes, offset: int) -> Generator[by
             start = number * CHUNK_BYTES
             chunk = os.pread(file, CHUNK_BYTES, start)
             at = number * CHECKSUM_BYTES
-            if xxh3_64_digest(chunk) != sums[at : at + CHECKSUM_BYTES]:
+            if xxh3_64_digest(chunk) != kept.sums[at : at + CHECKSUM_BYTES]:
                 raise ValueError(f"{path}: bytes {start} to {start + len(chunk)} have changed")
             yield chunk[offset - start :] if offset > start else chunk
     finally:

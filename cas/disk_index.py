@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from binascii import a2b_hex, b2a_hex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -24,10 +24,12 @@ REMEMBERED_KEYS = 20_000  # about 400 bytes each
 _CODES = {DigestFunction.SHA256: b"\x01", DigestFunction.SHA1: b"\x02", DigestFunction.BLAKE3: b"\x09"}  # fmt: skip  # noqa: E501
 _FUNCTIONS = {code[0]: function for function, code in _CODES.items()}
 _RECORD = struct.Struct(">IB")  # leased until (seconds since 1970), kind
+_PACKED_RECORD = struct.Struct(">IBQ")  # the same, bytes of the file
 _DUE = struct.Struct(">I")
 _TOTALS = struct.Struct(">QQ")  # blobs, bytes
-INLINE, FILE = 0, 1
-_TOTALS_KEY = b"totals"
+_PACKED_TOTALS = struct.Struct(">QQQ")  # blobs, bytes, bytes of their files
+INLINE, FILE, PACKED = 0, 1, 2
+_TOTALS_KEY, _PACKED_KEY = b"totals", b"packed"
 
 Dropped = Callable[[Read, bytes], None]
 
@@ -40,17 +42,38 @@ class Due(NamedTuple):
 
 
 class Record(NamedTuple):
-    """until: when the lease ends, in seconds since 1970. kind: INLINE or FILE."""
+    """What a store knows of one blob.
+
+    until: when the lease ends, in seconds since 1970. kind: INLINE, FILE or PACKED, which is one
+    zstd frame in a file. packed: bytes of that file, 0 for the others.
+    """
 
     until: int
     kind: int
+    packed: int = 0
+
+    def to_bytes(self) -> bytes:
+        return _PACKED_RECORD.pack(*self) if self.kind == PACKED else _RECORD.pack(*self[:2])
 
 
 class Totals(NamedTuple):
-    """What the store holds."""
+    """What the store holds. bytes: as they are stored."""
 
     blobs: int
     bytes: int
+
+
+class PackedTotals(NamedTuple):
+    """What of that is packed. bytes: of the blobs. stored: of their files."""
+
+    blobs: int
+    bytes: int
+    stored: int
+
+    @property
+    def saved(self) -> int:
+        """Bytes that these blobs would take in addition if they were not packed."""
+        return self.bytes - self.stored
 
 
 @lru_cache(maxsize=REMEMBERED_KEYS)
@@ -65,6 +88,11 @@ def digest_of(key: bytes) -> Digest:
 
 def size_of(key: bytes) -> int:
     return int.from_bytes(key[-8:], "big")
+
+
+def stored_bytes(key: bytes, record: Record) -> int:
+    """Return what a blob counts in the store: the bytes of its file, where it has one."""
+    return record.packed or size_of(key)
 
 
 class DiskIndex:
@@ -85,12 +113,19 @@ class DiskIndex:
         self._on_drop.append(dropped)
 
     def totals(self, read: Read) -> Totals:
-        packed = read.get(_TOTALS_KEY, db=self._totals)
-        return Totals(*_TOTALS.unpack(packed)) if packed else Totals(0, 0)
+        kept = read.get(_TOTALS_KEY, db=self._totals)
+        return Totals(*_TOTALS.unpack(kept)) if kept else Totals(0, 0)
+
+    def packed_totals(self, read: Read) -> PackedTotals:
+        kept = read.get(_PACKED_KEY, db=self._totals)
+        return PackedTotals(*_PACKED_TOTALS.unpack(kept)) if kept else PackedTotals(0, 0, 0)
 
     def get(self, read: Read, key: bytes) -> Record | None:
-        packed = read.get(key, db=self._blobs)
-        return Record(*_RECORD.unpack(packed)) if packed else None
+        kept = read.get(key, db=self._blobs)
+        if kept is None:
+            return None
+        form = _RECORD if len(kept) == _RECORD.size else _PACKED_RECORD
+        return Record(*form.unpack(kept))
 
     def data(self, read: Read, key: bytes) -> bytes | None:
         """Return an inline blob; None if it is not there or its bytes have changed."""
@@ -131,24 +166,28 @@ class DiskIndex:
 
     def put_inline(self, write: Read, blobs: Mapping[bytes, bytes], until: int) -> None:
         """Enter those of `blobs`, by key, that are not there; lease the others."""
-        record = _RECORD.pack(until, INLINE)
+        record = Record(until, INLINE)
+        kept = record.to_bytes()
         due = _DUE.pack(until)
         new: list[bytes] = []
         for key, data in blobs.items():
-            if write.put(key, record, db=self._blobs, overwrite=False):
+            if write.put(key, kept, db=self._blobs, overwrite=False):
                 write.put(key, xxh3_64_digest(data) + data, db=self._data)
                 write.put(due + key, b"", db=self._due)
                 new.append(key)
             else:
                 self.lease(write, key, until)
-        self._count(write, new, 1)
+        self._count(write, new, record, 1)
 
-    def put_file(self, write: Read, key: bytes, sums: bytes, until: int) -> None:
-        """Enter a blob that is not there."""
+    def put_file(
+        self, write: Read, key: bytes, sums: bytes, until: int, *, packed: int = 0
+    ) -> None:
+        """Enter a blob that is not there. packed: bytes of its file, where that is a frame."""
+        record = Record(until, PACKED if packed else FILE, packed)
         write.put(key, sums, db=self._sums)
-        write.put(key, _RECORD.pack(until, FILE), db=self._blobs)
+        write.put(key, record.to_bytes(), db=self._blobs)
         write.put(_DUE.pack(until) + key, b"", db=self._due)
-        self._count(write, [key], 1)
+        self._count(write, [key], record, 1)
 
     def lease(self, write: Read, key: bytes, until: int) -> bool:
         """Hold a blob until `until` at least; return False if it is not there."""
@@ -158,21 +197,21 @@ class DiskIndex:
         if record.until < until:
             self._undue(write, _DUE.pack(record.until) + key)
             write.put(_DUE.pack(until) + key, b"", db=self._due)
-            write.put(key, _RECORD.pack(until, record.kind), db=self._blobs)
+            write.put(key, record._replace(until=until).to_bytes(), db=self._blobs)
         return True
 
-    def drop(self, write: Read, key: bytes) -> bool:
-        """Forget a blob, and all that refers to it; return False if it is not there."""
+    def drop(self, write: Read, key: bytes) -> Record | None:
+        """Forget a blob, and all that refers to it; return its record if it was there."""
         record = self.get(write, key)
         if record is None:
-            return False
+            return None
         write.delete(key, db=self._blobs)
         write.delete(key, db=self._data if record.kind == INLINE else self._sums)
         self._undue(write, _DUE.pack(record.until) + key)
-        self._count(write, [key], -1)
+        self._count(write, [key], record, -1)
         for dropped in self._on_drop:
             dropped(write, key)
-        return True
+        return record
 
     def mark(self, write: Read, key: bytes, by: bytes) -> None:
         """Have a blob go last, there or not, until it is unmarked. by: who wants that."""
@@ -203,15 +242,15 @@ class DiskIndex:
                 chosen.put_off.append(key)
             else:
                 chosen.going.append(key)
-                size += size_of(key)
+                size += self._stored_bytes(read, key)
         if chosen.put_off:  # what is put off now may have been due before what was put off earlier
             return chosen
         for key in self._ended(read, self._due_last, now):
             if size >= max_bytes or len(chosen.going) == most:
                 break
-            if self.get(read, key) is not None:  # else a version that knows no marks dropped it
+            if stored := self._stored_bytes(read, key):
                 chosen.going.append(key)
-                size += size_of(key)
+                size += stored
         return chosen
 
     def put_off(self, write: Read, keys: Iterable[bytes]) -> None:
@@ -231,12 +270,25 @@ class DiskIndex:
                     return
                 yield found[_DUE.size :]
 
+    def _stored_bytes(self, read: Read, key: bytes) -> int:
+        """As `stored_bytes`; 0 where a version that knows no marks dropped the blob."""
+        record = self.get(read, key)
+        return stored_bytes(key, record) if record else 0
+
     def _undue(self, write: Read, due: bytes) -> None:
         if not write.delete(due, db=self._due):
             write.delete(due, db=self._due_last)
 
-    def _count(self, write: Read, keys: Iterable[bytes], sign: int) -> None:
-        sizes = [size_of(key) for key in keys]
+    def _count(self, write: Read, keys: Sequence[bytes], record: Record, sign: int) -> None:
+        """Count blobs that came or went, all with `record`."""
+        stored = sum(stored_bytes(key, record) for key in keys)
         totals = self.totals(write)
-        counted = _TOTALS.pack(totals.blobs + sign * len(sizes), totals.bytes + sign * sum(sizes))
+        counted = _TOTALS.pack(totals.blobs + sign * len(keys), totals.bytes + sign * stored)
         write.put(_TOTALS_KEY, counted, db=self._totals)
+        if record.kind == PACKED:
+            blobs, bytes, packed = self.packed_totals(write)
+            size = sum(map(size_of, keys))
+            counted = _PACKED_TOTALS.pack(
+                blobs + sign * len(keys), bytes + sign * size, packed + sign * stored
+            )
+            write.put(_PACKED_KEY, counted, db=self._totals)

@@ -25,7 +25,8 @@ from cas.environment import Environment
 
 log = logging.getLogger(__name__)
 
-FORMAT = "holdfast store 1\n"
+PLAIN_FORMAT = "holdfast store 1\n"
+PACKED_FORMAT = "holdfast store 2\n"  # blobs may be packed, which versions before did not know
 FSYNC = "fsync\n"  # what `boot` says of a store whose commits are all on the disk
 UNSWEPT = "unswept"  # there from an unclean end until cas.disk_orphans has been through
 THREADS = 16  # reads and writes of files under way at one time
@@ -95,7 +96,9 @@ def _prepared(folder: Path, limits: DiskLimits, index_bytes: int) -> Environment
         for name in ("blobs", "index", "incoming", "quarantine"):
             (folder / name).mkdir(exist_ok=True)
         make_ballast(folder / "ballast")
-        return Environment(folder / "index", map_bytes=index_bytes, durable=limits.durable)
+        environment = Environment(folder / "index", map_bytes=index_bytes, durable=limits.durable)
+        if limits.compression:
+            _allow_packed(folder)
     except OSError as error:
         raise StoreUnusable(f"store.path {error.filename or folder}: {error.strerror}") from error
     except lmdb.Error as error:
@@ -103,6 +106,7 @@ def _prepared(folder: Path, limits: DiskLimits, index_bytes: int) -> Environment
             f"store.path {folder}: its index cannot be opened: {error}; where there is too little "
             "address space lower store.index_bytes, where it is damaged remove the folder"
         ) from error
+    return environment
 
 
 def _lock(lock: int, folder: Path) -> None:
@@ -119,11 +123,19 @@ def _check_format(folder: Path) -> None:
     if not file.exists():
         if (folder / "index").exists():
             raise StoreUnusable(f"{file} is missing: {folder} is not a store, or a damaged one")
-        _write_whole(file, FORMAT)
-    elif (found := file.read_text(errors="replace")) != FORMAT:
+        _write_whole(file, PLAIN_FORMAT)
+    elif (found := file.read_text(errors="replace")) not in {PLAIN_FORMAT, PACKED_FORMAT}:
         raise StoreUnusable(
-            f"{folder} has the format {found.strip()!r}, this version reads {FORMAT.strip()!r}"
+            f"{folder} has the format {found.strip()!r}, this version reads "
+            f"{PLAIN_FORMAT.strip()!r} and {PACKED_FORMAT.strip()!r}"
         )
+
+
+def _allow_packed(folder: Path) -> None:
+    """Have versions that know no packed blobs refuse the store, before there is any."""
+    file = folder / "format"
+    if file.read_text() != PACKED_FORMAT:
+        _write_whole(file, PACKED_FORMAT)
 
 
 def _settle_last_end(folder: Path, *, durable: bool) -> None:

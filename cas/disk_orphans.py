@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cas.digest import Digest
-from cas.disk_files import blob_path, digest_of_path, identity_of
-from cas.disk_index import FILE, DiskIndex, key_of
+from cas.disk_files import blob_path, identity_of, parse_name
+from cas.disk_index import FILE, PACKED, DiskIndex, key_of
 from cas.disk_open import UNSWEPT, OpenStore
 from cas.environment import Read
 
@@ -25,16 +25,17 @@ PAUSE_SECONDS = 0.005  # between steps: the 65,536 folders of a large store take
 
 @dataclass(slots=True)
 class Removed:
-    """What went. bytes: as the files' names say."""
+    """What went. bytes: of the files."""
 
     files: int = 0
     bytes: int = 0
 
 
 class _Orphan(NamedTuple):
-    """A file that looks like one. inode: which file was looked at."""
+    """A file that looks like one, named as `kind` is. inode: which file was looked at."""
 
     digest: Digest
+    kind: int
     path: str
     inode: int
 
@@ -59,7 +60,7 @@ async def remove_orphans(store: OpenStore, *, pause_seconds: float = PAUSE_SECON
         if suspects:
             gone = await store.environment.write(_Removal(store.index, suspects))
             removed.files += len(gone)
-            removed.bytes += sum(orphan.digest.size for orphan in gone)
+            removed.bytes += sum(gone)
         await asyncio.sleep(pause_seconds)
     marker.unlink(missing_ok=True)
     if removed.files:
@@ -68,19 +69,22 @@ async def remove_orphans(store: OpenStore, *, pause_seconds: float = PAUSE_SECON
 
 
 class _Removal:
-    """The change that removes `suspects`: those that are still what they looked like."""
+    """The change that removes `suspects`: those that are still what they looked like.
+
+    Returns how many bytes each file had.
+    """
 
     def __init__(self, index: DiskIndex, suspects: list[_Orphan]) -> None:
         self._index = index
         self._suspects = suspects
 
-    def __call__(self, write: Read) -> list[_Orphan]:
-        gone: list[_Orphan] = []
+    def __call__(self, write: Read) -> list[int]:
+        gone: list[int] = []
         for orphan in self._suspects:
             seen = identity_of(orphan.path)
-            if _unknown(self._index, write, orphan.digest) and seen and seen[0] == orphan.inode:
+            if _unknown(self._index, write, orphan) and seen and seen[0] == orphan.inode:
                 Path(orphan.path).unlink()
-                gone.append(orphan)
+                gone.append(seen[1])
         return gone
 
 
@@ -96,7 +100,7 @@ def _suspects(store: OpenStore, opened_ns: int) -> Iterator[list[_Orphan]]:
                             orphan
                             for entry in step
                             if (orphan := _orphan(blobs, entry))
-                            and _unknown(store.index, read, orphan.digest)
+                            and _unknown(store.index, read, orphan)
                             and entry.stat().st_mtime_ns < opened_ns
                         ]
                     yield suspects
@@ -109,14 +113,16 @@ def _folders(folder: Path) -> list[Path]:
 
 def _orphan(blobs: Path, entry: os.DirEntry[str]) -> _Orphan | None:
     try:
-        digest = digest_of_path(entry.name)
+        digest, packed = parse_name(entry.name)
     except ValueError:
         return None
-    if blob_path(blobs, digest) != entry.path or not entry.is_file(follow_symlinks=False):
+    path = blob_path(blobs, digest, packed=packed)
+    if path != entry.path or not entry.is_file(follow_symlinks=False):
         return None
-    return _Orphan(digest, entry.path, entry.inode())
+    return _Orphan(digest, PACKED if packed else FILE, entry.path, entry.inode())
 
 
-def _unknown(index: DiskIndex, read: Read, digest: Digest) -> bool:
-    record = index.get(read, key_of(digest))
-    return record is None or record.kind != FILE
+def _unknown(index: DiskIndex, read: Read, orphan: _Orphan) -> bool:
+    """Tell whether a file is no blob's: of a packed one, neither is the plain form."""
+    record = index.get(read, key_of(orphan.digest))
+    return record is None or record.kind != orphan.kind

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cas.disk_files import blob_path
-from cas.disk_index import DiskIndex, Totals, digest_of, size_of
+from cas.disk_index import PACKED, DiskIndex, PackedTotals, Totals, digest_of
 from cas.environment import Environment, Read
 from cas.store import BlobTooLarge, StoreFull
 
@@ -35,6 +35,8 @@ class DiskLimits:
     upload_lease_seconds: float = 3600
     inline_bytes: int = 16 * 1024
     durable: bool = False
+    compression: bool = False
+    compression_saves: float = 0.2
 
 
 @dataclass(slots=True)
@@ -74,6 +76,10 @@ class Room:
     def totals(self) -> Totals:
         with self._environment.read() as read:
             return self._index.totals(read)
+
+    def packed_totals(self) -> PackedTotals:
+        with self._environment.read() as read:
+            return self._index.packed_totals(read)
 
     @asynccontextmanager
     async def reserved(self, size: int) -> AsyncIterator[None]:
@@ -138,15 +144,17 @@ class Room:
 
     def _evict_batch(self, write: Read, target_bytes: int, most: int) -> tuple[Evicted, bool]:
         """Return what went, and whether any blob was looked at: if not, there is no more to do."""
-        excess = self._index.totals(write).bytes - target_bytes
+        before = self._index.totals(write).bytes
         now = int(self._clock())
-        due = self._index.due(write, now, max_bytes=excess, most=most)
+        due = self._index.due(write, now, max_bytes=before - target_bytes, most=most)
         self._index.put_off(write, due.put_off)
         for key in due.going:
-            self._index.drop(write, key)
+            record = self._index.drop(write, key)
+            assert record is not None
+            path = blob_path(self._folder, digest_of(key), packed=record.kind == PACKED)
             with suppress(FileNotFoundError):
-                os.unlink(blob_path(self._folder, digest_of(key)))  # noqa: PTH108 - half the time of Path
-        gone = Evicted(len(due.going), sum(map(size_of, due.going)))
+                os.unlink(path)  # noqa: PTH108 - half the time of Path
+        gone = Evicted(len(due.going), before - self._index.totals(write).bytes)
         return gone, bool(due.going or due.put_off)
 
     async def keep(self, *, every_seconds: float = 5) -> None:

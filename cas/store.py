@@ -80,6 +80,14 @@ class BlobStore(ABC):
         """Return the whole blob; raise BlobNotFound."""
         return b"".join([chunk async for chunk in self.read(digest)])
 
+    def read_packed(self, digest: Digest) -> AsyncIterator[bytes] | None:
+        """Return the blob as one zstd frame where the store has it so, else None.
+
+        It is to be sent as it is: what comes is what was stored, or BlobNotFound and BlobCorrupt
+        as from `read`.
+        """
+        return None
+
     async def read_many(self, digests: Collection[Digest]) -> dict[Digest, bytes]:
         """Return the whole of those of `digests` that are there."""
         found: dict[Digest, bytes] = {}

@@ -146,5 +146,7 @@ def _opened(config: Disk) -> AbstractContextManager[OpenStore]:
         upload_lease_seconds=config.upload_lease_seconds,
         inline_bytes=config.inline_bytes,
         durable=config.durability == "fsync",
+        compression=config.compression == "zstd",
+        compression_saves=config.compression_saves,
     )
     return open_store(Path(config.path).expanduser(), limits, index_bytes=config.index_bytes)

@@ -44,8 +44,9 @@ def opened(
 
 
 def file_of(folder: Path, digest: Digest) -> Path:
-    """Return where the store in `folder` keeps a blob that has a file."""
-    return Path(blob_path(folder / "blobs", digest))
+    """Return where the store in `folder` keeps a blob that has a file, packed or not."""
+    packed = Path(blob_path(folder / "blobs", digest, packed=True))
+    return packed if packed.exists() else Path(blob_path(folder / "blobs", digest))
 
 
 def flip(path: Path, at: int) -> None:

@@ -56,6 +56,27 @@ async def disk_mixed(folder: Path) -> AsyncIterator[BlobStore]:
 
 
 @asynccontextmanager
+async def disk_packed(folder: Path) -> AsyncIterator[BlobStore]:
+    """Keep all blobs but tiny ones as frames, also those that do not compress."""
+    limits = DiskLimits(STORE_BYTES, inline_bytes=4, compression=True, compression_saves=-1)
+    with open_store(folder, limits, index_bytes=INDEX_BYTES) as opened:
+        yield opened.blobs
+
+
+@asynccontextmanager
+async def disk_packed_at_times(folder: Path) -> AsyncIterator[BlobStore]:
+    """Keep blobs as frames in every second opening, and at first."""
+    turn = folder / "turn"
+    turns = len(turn.read_bytes()) if turn.exists() else 0
+    limits = DiskLimits(
+        STORE_BYTES, inline_bytes=8, compression=turns % 2 == 0, compression_saves=-1
+    )
+    with open_store(folder, limits, index_bytes=INDEX_BYTES) as opened:
+        turn.write_bytes(bytes(turns + 1))
+        yield opened.blobs
+
+
+@asynccontextmanager
 async def in_front_of_disk(folder: Path) -> AsyncIterator[BlobStore]:
     async with disk(folder) as inner:
         ahead = [noise(size, seed=99) for size in (5, 3 * MIB)]
@@ -64,13 +85,25 @@ async def in_front_of_disk(folder: Path) -> AsyncIterator[BlobStore]:
         yield await prefetched(inner, [named(data) for data in ahead])
 
 
-KEPT: list[Make] = [disk, disk_durable, disk_all_in_files, disk_mixed]  # can be opened again
+KEPT: list[Make] = [disk, disk_durable, disk_all_in_files, disk_mixed, disk_packed,
+                    disk_packed_at_times]  # fmt: skip  # can be opened again
 STORES: list[Make] = [memory, remote, in_front_of_disk, *KEPT]
 
 
 def noise(size: int, seed: int = 0) -> bytes:
     """Return bytes that look like nothing else of another seed."""
     return random.Random(seed).randbytes(size)
+
+
+def prose(size: int, seed: int = 0) -> bytes:
+    """Return bytes that compress to a fraction, and differ from those of another seed."""
+    chance = random.Random(seed)
+    words = [chance.randbytes(chance.randrange(2, 9)).hex().encode() for _ in range(500)]
+    parts, left = [], size
+    while left > 0:
+        parts.append(chance.choice(words))
+        left -= len(parts[-1])
+    return b"".join(parts)[:size]
 
 
 def named(data: bytes, function: DigestFunction = DigestFunction.SHA256) -> Digest:

@@ -78,7 +78,7 @@ def test_a_refused_opening_changes_nothing(tmp_path: Path) -> None:
 
 async def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
     await _filled(tmp_path)
-    for text in ["holdfast store 2\n", "", "\0\xff"]:
+    for text in ["holdfast store 3\n", "", "\0\xff"]:
         (tmp_path / "format").write_text(text, encoding="latin-1")
         with (
             pytest.raises(StoreUnusable, match="this version reads 'holdfast store 1'"),

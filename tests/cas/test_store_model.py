@@ -114,7 +114,7 @@ class StoreBesideDict(RuleBasedStateMachine):
         """Damage a blob's file, if it has one, and let somebody find that out."""
         file = file_of(self.folder, digest)
         if file.exists():
-            flip(file, int(at * digest.size))
+            flip(file, int(at * file.stat().st_size))
             assert self.runner.run(self.store.read_many([digest])) == {}
             del self.model[digest]
 
