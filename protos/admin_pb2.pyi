@@ -95,8 +95,9 @@ class StoreStatus(_message.Message):
     EVICTED_BLOBS_FIELD_NUMBER: _builtins.int
     EVICTED_BYTES_FIELD_NUMBER: _builtins.int
     QUARANTINED_BLOBS_FIELD_NUMBER: _builtins.int
+    PLAIN_BYTES_FIELD_NUMBER: _builtins.int
     bytes: _builtins.int
-    """Bytes and number of blobs held now."""
+    """Bytes, as they are stored, and number of blobs held now."""
     blobs: _builtins.int
     max_bytes: _builtins.int
     """Bytes that are held at most."""
@@ -105,6 +106,8 @@ class StoreStatus(_message.Message):
     evicted_bytes: _builtins.int
     quarantined_blobs: _builtins.int
     """Blobs found corrupt, short or vanished since the server started, and set aside."""
+    plain_bytes: _builtins.int
+    """Bytes of the blobs held now, none of them compressed."""
     def __init__(
         self,
         *,
@@ -114,10 +117,11 @@ class StoreStatus(_message.Message):
         evicted_blobs: _builtins.int = ...,
         evicted_bytes: _builtins.int = ...,
         quarantined_blobs: _builtins.int = ...,
+        plain_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs", b"blobs", "bytes", b"bytes", "evicted_blobs", b"evicted_blobs", "evicted_bytes", b"evicted_bytes", "max_bytes", b"max_bytes", "quarantined_blobs", b"quarantined_blobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs", b"blobs", "bytes", b"bytes", "evicted_blobs", b"evicted_blobs", "evicted_bytes", b"evicted_bytes", "max_bytes", b"max_bytes", "plain_bytes", b"plain_bytes", "quarantined_blobs", b"quarantined_blobs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -84,6 +84,8 @@ def _status_rows(status: admin.ServerStatus) -> Iterable[tuple[str, str]]:
     used = 100 * store.bytes / store.max_bytes if store.max_bytes else 0
     full = f"{bytes_text(store.bytes)} of {bytes_text(store.max_bytes)} ({used:.0f} %)"
     yield "store", f"{full} in {store.blobs} blobs"
+    if store.plain_bytes > store.bytes:
+        yield "uncompressed", bytes_text(store.plain_bytes)
     yield "evicted", f"{store.evicted_blobs} blobs, {bytes_text(store.evicted_bytes)}"
     yield "quarantined", f"{store.quarantined_blobs} blobs"
     yield "pins", f"{pins.pins}; {pins.conflicts} results differed from theirs"

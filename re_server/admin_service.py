@@ -90,6 +90,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         totals = self._room.totals()
         return admin_pb2.StoreStatus(
             bytes=totals.bytes,
+            plain_bytes=totals.bytes + self._room.packed_totals().saved,
             blobs=totals.blobs,
             max_bytes=self._room.limits.max_bytes,
             evicted_blobs=self._room.evicted.blobs,

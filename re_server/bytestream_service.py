@@ -15,7 +15,7 @@ from re_server.instances import Instances
 from re_server.log_stream_service import LogBytes
 from re_server.log_streams import parse_log_name
 from re_server.open_writes import OpenWrite, OpenWrites
-from re_server.resource_name import IDENTITY, Resource, parse_read, parse_write
+from re_server.resource_name import IDENTITY, ZSTD, Resource, parse_read, parse_write
 from re_server.rpc import Context
 from re_server.write_message import WriteMessage
 from re_server.write_stream import check_follows, check_last, parsed
@@ -68,6 +68,9 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
             return self._blobs.read(digest, offset=offset)
         if request.read_limit:
             raise Refused(f"read_limit {request.read_limit}: must be 0 for a compressed blob")
+        stored = self._blobs.read_packed(digest) if resource.compressor == ZSTD else None
+        if stored is not None and not offset:
+            return stored
         return compressed(self._blobs.read(digest, offset=offset))
 
     async def Write(self, requests: AsyncIterable[bytes], context: Context) -> bytes:  # type: ignore[override]  # raw, see write_message.py

@@ -116,8 +116,17 @@ class StateCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         totals = self._room.totals()
         evicted = self._room.evicted
-        yield _gauge("holdfast_store_bytes", "Bytes of blobs in the store.", totals.bytes)
+        packed = self._room.packed_totals()
+        yield _gauge("holdfast_store_bytes", "Bytes of blobs as they are stored.", totals.bytes)
+        yield _gauge(
+            "holdfast_store_plain_bytes",
+            "Bytes of the same blobs, none of them compressed.",
+            totals.bytes + packed.saved,
+        )
         yield _gauge("holdfast_store_blobs", "Blobs in the store.", totals.blobs)
+        yield _gauge(
+            "holdfast_store_packed_blobs", "Blobs that are stored compressed.", packed.blobs
+        )
         yield _gauge(
             "holdfast_store_max_bytes", "Bytes the store may hold.", self._room.limits.max_bytes
         )

@@ -10,7 +10,8 @@ from re_client.status import Refused
 from re_server.instances import Instances
 
 IDENTITY = "identity"
-COMPRESSORS = frozenset({IDENTITY, "zstd"})
+ZSTD = "zstd"
+COMPRESSORS = frozenset({IDENTITY, ZSTD})
 _NAMED = {str(function): function for function in FROM_WIRE.values()}
 _READ_FORM = (
     "{instance_name}/blobs/{hash}/{size} or {instance_name}/compressed-blobs/zstd/{hash}/{size}"
