@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lmdb
@@ -19,6 +19,7 @@ from cas.disk_room import DiskLimits
 HOUR = 3600.0
 INDEX_BYTES = 1 << 28
 LIMITS = DiskLimits(1 << 30, inline_bytes=64)
+PACKING = replace(LIMITS, compression=True)
 
 
 @dataclass

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from cas.digest import Digest
-from cas.disk_index import FILE
+from cas.disk_files import blob_path
+from cas.disk_index import INLINE, PACKED, Record, digest_of, stored_bytes
 from cas.disk_open import OpenStore
 from cas.disk_orphans import remove_orphans
 from cas.store import BlobNotFound
@@ -65,10 +66,24 @@ async def test_every_acknowledged_blob_survives_sigkill(tmp_path: Path) -> None:
 
 
 def _agree(store: OpenStore, folder: Path) -> None:
-    """Fail unless each record of a file has one, and each file a record."""
+    """Fail unless each record of a file has one of its form and size, and each file a record."""
     blobs = store.environment.database("blobs")
+    kept: dict[bytes, Record] = {}
     with store.environment.read() as read:
-        records = list(read.cursor(db=blobs))
-    assert len(records) == store.room.totals().blobs
-    files = [file for file in folder.rglob("*") if file.is_file()]
-    assert len(files) == sum(record[-1] == FILE for _, record in records)
+        for key in read.cursor(db=blobs).iternext(keys=True, values=False):
+            record = store.index.get(read, key)
+            assert record is not None
+            kept[key] = record
+    stored = sum(stored_bytes(key, record) for key, record in kept.items())
+    assert store.room.totals() == (len(kept), stored)
+    assert store.room.packed_totals().blobs == sum(map(_is_packed, kept.values()))
+    files = {
+        blob_path(folder, digest_of(key), packed=_is_packed(record)): stored_bytes(key, record)
+        for key, record in kept.items()
+        if record.kind != INLINE
+    }
+    assert {str(file): file.stat().st_size for file in folder.rglob("*") if file.is_file()} == files
+
+
+def _is_packed(record: Record) -> bool:
+    return record.kind == PACKED

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from cas.disk_open import OpenStore, StoreUnusable, open_store
 from cas.disk_room import DiskLimits
-from tests.cas.stores import in_chunks, named, noise
+from tests.cas.stores import in_chunks, named, noise, prose
 
-LIMITS = DiskLimits(1 << 30, inline_bytes=1000, lease_seconds=1, upload_lease_seconds=1)
+LIMITS = DiskLimits(
+    1 << 30, inline_bytes=1000, lease_seconds=1, upload_lease_seconds=1, compression=True
+)
 WRITERS = 8
 BATCH = 20
 LINE = 32  # bytes of each report: one line, written at once
@@ -24,11 +26,13 @@ LINE = 32  # bytes of each report: one line, written at once
 def sizes(seed: int) -> list[int]:
     """Return how large the blobs of a batch are: many inline ones, and files of up to 2 chunks."""
     chance = random.Random(seed)
-    return [chance.choice([10, 500, 1000, 1001, 30_000, 1_500_000]) for _ in range(BATCH)]
+    return [chance.choice([10, 500, 1000, 1001, 30_000, 2_000_000]) for _ in range(BATCH)]
 
 
 def blob(seed: int, number: int) -> bytes:
-    return noise(sizes(seed)[number], seed * BATCH + number)
+    """Return a blob of a batch: every second one is worth compressing."""
+    make = prose if number // 2 % 2 else noise
+    return make(sizes(seed)[number], seed * BATCH + number)
 
 
 async def _write(store: OpenStore, seeds: range) -> None:

@@ -22,6 +22,8 @@ PROMISED = {
     "holdfast_calls": ("counter", {"method", "code"}),
     "holdfast_call_seconds": ("histogram", {"method", "le"}),
     "holdfast_store_bytes": ("gauge", set()),
+    "holdfast_store_plain_bytes": ("gauge", set()),
+    "holdfast_store_packed_blobs": ("gauge", set()),
     "holdfast_store_blobs": ("gauge", set()),
     "holdfast_store_max_bytes": ("gauge", set()),
     "holdfast_store_evicted_blobs": ("counter", set()),
