@@ -21,6 +21,7 @@ from benchmarks import (
     bazel_warm,
     calls,
     canonical,
+    compression,
     execution,
     ledger,
     load,
@@ -48,6 +49,7 @@ TOPICS: dict[str, Topic] = {
     "canonical": canonical.run,
     "ledger": ledger.run,
     "overload": lambda folder: overload.run(folder, overload.Size()),
+    "compression": compression.run,
 }
 QUICK: dict[str, Topic] = {
     "load": lambda folder: load.run(folder, calls.QUICK, with_peers=False),
@@ -58,6 +60,7 @@ QUICK: dict[str, Topic] = {
     "canonical": lambda folder: canonical.run(folder, functions=50, size=8 * MIB, rounds=1),
     "ledger": lambda folder: ledger.run(folder, observations=2000, rounds=1),
     "overload": lambda folder: overload.run(folder, overload.QUICK),
+    "compression": lambda folder: compression.run(folder, functions=50, blobs=1, rounds=1),
 }
 
 
