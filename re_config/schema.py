@@ -78,11 +78,11 @@ class Disk(Table, frozen=True, tag_field="kind", tag="disk"):
     """Address space reserved for the index; disk is used only as it grows."""
 
     compression: Literal["off", "zstd"] = "off"
-    """Keep blobs in files as zstd frames where their first 256 KiB say that it pays. It saves half
-    to four fifths of what compilers and linkers write, makes uploads of it cost more processor
-    time, and downloads of it less where clients ask for zstd (Bazel's --remote_cache_compression):
-    they are sent what is stored. Blobs that are there stay as they are. Once it was on, versions
-    that do not know it refuse the store."""
+    """Keep blobs in files compressed (zstd) where their first 256 KiB say that it pays. What
+    compilers and linkers write comes to a fifth to a half of its size; max_bytes counts what is
+    stored. Uploads that are not compressed cost twice the processor time then, and reads by clients
+    that take zstd (Bazel's --remote_cache_compression) a tenth: they are sent what is stored. Blobs
+    that are there stay as they are. Once it was on, older versions refuse the store."""
 
     compression_saves: Fraction = 0.2
     """Part of these 256 KiB that compression has to save."""
