@@ -13,6 +13,7 @@ SETTINGS = """
 execution.no_worker_seconds = 2
 store.upload_lease_seconds = 0.001
 store.lease_seconds = 0.001
+store.compression = "zstd"
 """
 
 

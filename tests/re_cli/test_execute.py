@@ -167,3 +167,12 @@ def test_status_tells_of_store_workers_and_pins(holdfast: Holdfast) -> None:
     assert isinstance(status, dict)
     assert len(status["workers"]) == 1
     assert status["store"]["blobs"] > 0
+
+
+def test_status_tells_what_compression_saves(holdfast: Holdfast, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("a line of text that is compressed well\n" * 1000)
+    assert holdfast("put", tmp_path / "text").status == 0
+    assert "uncompressed" in holdfast("status").text
+    status = holdfast("status", "--json").json()["status"]
+    assert isinstance(status, dict)
+    assert status["store"]["plain_bytes"] > status["store"]["bytes"]

@@ -65,7 +65,11 @@ LATER = {
     "holdfast_canonicalised_files",
     "holdfast_canonicalised_bytes",
 }
-SETTINGS = "worker.slots = 2\nexecution.no_worker_seconds = 1000\n"
+SETTINGS = """
+store.compression = "zstd"
+worker.slots = 2
+execution.no_worker_seconds = 1000
+"""
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +135,17 @@ def test_the_store_counts_what_it_holds(served: Served, peer: Peer) -> None:
     assert value(served, "holdfast_store_blobs") == blobs + 2
     assert value(served, "holdfast_store_bytes") == held + 21_000
     assert value(served, "holdfast_store_max_bytes") == 50 << 30
+
+
+def test_the_store_counts_what_compression_saves(served: Served, peer: Peer) -> None:
+    names = [f"holdfast_store_{what}" for what in ("packed_blobs", "bytes", "plain_bytes")]
+    before = [value(served, name) for name in names]
+    peer.put(unique(10_000).hex().encode())
+    packed, held, plain = (
+        value(served, name) - then for name, then in zip(names, before, strict=True)
+    )
+    assert (packed, plain) == (1, 20_000)
+    assert 10_000 < held < 12_000
 
 
 def test_look_ups_results_and_pins_are_counted_by_what_came_of_them(
