@@ -68,9 +68,10 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
             return self._blobs.read(digest, offset=offset)
         if request.read_limit:
             raise Refused(f"read_limit {request.read_limit}: must be 0 for a compressed blob")
-        stored = self._blobs.read_packed(digest) if resource.compressor == ZSTD else None
-        if stored is not None and not offset:
-            return stored
+        if resource.compressor == ZSTD and offset == 0:
+            stored = self._blobs.read_packed(digest)
+            if stored is not None:
+                return stored
         return compressed(self._blobs.read(digest, offset=offset))
 
     async def Write(self, requests: AsyncIterable[bytes], context: Context) -> bytes:  # type: ignore[override]  # raw, see write_message.py
