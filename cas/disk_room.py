@@ -84,7 +84,7 @@ class Room:
     @asynccontextmanager
     async def reserved(self, size: int) -> AsyncIterator[None]:
         """Keep room for `size` bytes during the block, evicting if need be; raise StoreFull."""
-        if self._held() + size > self.limits.max_bytes:
+        if size and self._held() + size > self.limits.max_bytes:
             async with self._making_room:  # one at a time, or they count on the same bytes
                 await self._make_room(size)
         self._incoming_bytes += size
