@@ -1,6 +1,6 @@
 """Blobs as zstd frames: whether that pays, and back again.
 
-Source: RFC 8878 for the frame; docs/decisions/0011-compression-at-rest.md for the figures.
+Source: RFC 8878 for the frame; docs/decisions/0014-compression-at-rest.md for the figures.
 """
 
 from __future__ import annotations
