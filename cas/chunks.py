@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from pathlib import Path
 
 from cas.digest import Digest
 from cas.store import Chunk, DigestMismatch
@@ -32,3 +34,15 @@ async def buffered(chunks: AsyncIterable[Chunk]) -> AsyncGenerator[list[Chunk]]:
             group, size = [], 0
     if group:
         yield group
+
+
+class FileChunks(AsyncIterable[bytes]):
+    """The bytes of a file, as often as they are iterated over."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with await asyncio.to_thread(self._path.open, "rb", 0) as file:
+            while chunk := await asyncio.to_thread(file.read, BUFFER_BYTES):
+                yield chunk

@@ -10,6 +10,7 @@ from pathlib import Path
 from google.rpc.code_pb2 import Code
 
 from cas.digest import Digest, DigestFunction
+from cas.folder import Blobs, Folder, encode
 from lab import tools
 from lab.cases import COMMAND, EXPECTED, Case
 from lab.plain import Made, made
@@ -17,7 +18,7 @@ from protos import remote_execution_pb2 as reapi
 from re_cli.remote import Remote, Session
 from re_client.command_line import CommandLine, plan_outputs, to_action
 from re_client.download import carry_out
-from re_client.folder import Blobs, Folder, encode, scan
+from re_client.folder import scan
 from re_client.status import from_status
 from re_client.upload import upload
 from tests.serving import Served, serving

@@ -14,6 +14,7 @@ from google.rpc.code_pb2 import Code
 from rich.console import Console
 
 from cas.digest import Digest
+from cas.folder import Blobs, Folder, encode
 from cas.store import BlobStore
 from protos import remote_execution_pb2 as reapi
 from re_cli.live import LiveOutput, content
@@ -21,7 +22,7 @@ from re_cli.output import as_dict, json_option, metered, note, print_json
 from re_cli.remote import Remote, Session, with_remote
 from re_client.command_line import CommandLine, InvalidPath, inside, plan_outputs, to_action
 from re_client.download import carry_out
-from re_client.folder import Blobs, Folder, encode, scan
+from re_client.folder import scan
 from re_client.status import ServerFailed, from_status
 from re_client.upload import upload
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import click
 
 from cas.digest import InvalidDigest
+from cas.folder import Unsendable
 from cas.store import BlobNotFound, DigestMismatch
 from cas.tree import InvalidMessage, MissingInputs
 from re_client.command_line import InvalidPath
 from re_client.connection import InvalidServer
-from re_client.folder import Unsendable
 from re_client.status import (
     NotAllowed,
     NotServed,

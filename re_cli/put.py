@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from cas.digest import Digest
+from cas.folder import Blobs, Folder, encode
 from re_cli.output import bytes_text, json_option, metered, note, print_json
 from re_cli.remote import Remote, with_remote
-from re_client.folder import Blobs, Folder, encode, scan
+from re_client.folder import scan
 from re_client.upload import upload
 
 

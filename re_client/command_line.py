@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cas.digest import Digest, DigestFunction
+from cas.folder import Blobs, put_message
 from cas.store import BlobStore
 from cas.tree import parse_tree
 from cas.wire import digest_from, digest_to
 from protos import remote_execution_pb2 as reapi
 from re_client.download import Plan, unfolded
-from re_client.folder import Blobs, put_message
 
 
 class InvalidPath(ValueError):

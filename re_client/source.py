@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import aclosing
-from pathlib import Path
 
 from cas.store import Chunk
 
 SEGMENT_BYTES = 1 << 20  # of one message: smaller ones cost calls, larger ones only memory
 KEPT_BYTES = 16 << 20  # already sent, and had again if the server did not keep them
-
-
-class FileChunks(AsyncIterable[bytes]):
-    """The bytes of a file, as often as they are iterated over."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        with await asyncio.to_thread(self._path.open, "rb", 0) as file:
-            while chunk := await asyncio.to_thread(file.read, SEGMENT_BYTES):
-                yield chunk
 
 
 class Source:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cas.chunks import FileChunks
 from cas.digest import Digest
 from cas.store import BlobStore, DigestMismatch
 from re_client.parallel import each
-from re_client.source import FileChunks
 
 SMALL_BYTES = 1 << 20  # blobs up to this size are sent in batches
 HELD_BYTES = 16 << 20  # read into memory at one time

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cas.digest import Digest, DigestFunction
+from cas.folder import Blobs, Folder, encode
 from cas.store import BlobNotFound
 from cas.tree import InvalidMessage, MissingInputs
 from protos import remote_execution_pb2 as reapi, worker_pb2
@@ -18,7 +19,6 @@ from re_client.blobs import RemoteStore
 from re_client.command_line import CommandLine, to_action
 from re_client.connection import Connection
 from re_client.explained import explain
-from re_client.folder import Blobs, Folder, encode
 from re_client.status import NotServed, Unserved
 from re_client.upload import upload
 from re_client.worker_link import WorkerLink, worker_link

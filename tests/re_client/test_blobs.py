@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from cas.chunks import FileChunks
 from cas.digest import Digest, DigestFunction
 from cas.store import BlobCorrupt, BlobNotFound, DigestMismatch, StoreFull
 from re_client.blobs import FIND_DIGESTS, SINGLE_BYTES, RemoteStore
 from re_client.connection import Connection
-from re_client.source import KEPT_BYTES, SEGMENT_BYTES, FileChunks
+from re_client.source import KEPT_BYTES, SEGMENT_BYTES
 from tests.re_client.shaky import QUICK, Shaky, shaky
 
 MIB = 1 << 20

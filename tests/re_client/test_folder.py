@@ -6,13 +6,14 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from cas.digest import Digest, DigestFunction
+from cas.folder import Blobs, File, Folder, Link, Unsendable, encode
 from cas.memory import MemoryStore
 from cas.store import BlobNotFound
 from cas.tree import InvalidMessage, TreeLimits, parse_directory
 from protos import remote_execution_pb2 as reapi
 from re_client.command_line import CommandLine, InvalidPath, inside, plan_outputs, to_action
 from re_client.download import Plan, carry_out, load_tree
-from re_client.folder import Blobs, File, Folder, Link, Unsendable, encode, scan
+from re_client.folder import scan
 from re_client.upload import SMALL_BYTES, FileChanged, upload
 
 SHA256 = DigestFunction.SHA256
