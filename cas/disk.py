@@ -25,7 +25,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from cas.chunks import buffered, collected
-from cas.digest import Digest
+from cas.digest import EMPTY_HASHES, Digest, DigestFunction
 from cas.disk_files import (
     Filed,
     Identity,
@@ -121,6 +121,16 @@ class DiskStore(BlobStore):
         if short:
             missing |= await self._lease(short, wanted)
         return missing
+
+    def named(self, function: DigestFunction, hash: str) -> Digest | None:
+        """Return the digest of the blob that `hash` is of, if one is there: no size is known.
+
+        hash: lowercase hexadecimal, as long as the function makes it.
+        """
+        if hash == EMPTY_HASHES[function]:
+            return Digest(hash, 0, function)
+        with self._environment.read() as read:
+            return self._index.named(read, function, hash)
 
     async def _lease(self, keys: list[bytes], wanted: int) -> set[Digest]:
         """Hold `keys` until `wanted` and a step longer; return those that have gone."""

@@ -127,6 +127,13 @@ class DiskIndex:
         form = _RECORD if len(kept) == _RECORD.size else _PACKED_RECORD
         return Record(*form.unpack(kept))
 
+    def named(self, read: Read, function: DigestFunction, hash: str) -> Digest | None:
+        """Return the blob of a function and a hash, whatever its size."""
+        prefix = _CODES[function] + a2b_hex(hash)
+        with read.cursor(db=self._blobs) as cursor:
+            found = cursor.key() if cursor.set_range(prefix) else b""
+        return digest_of(found) if found.startswith(prefix) else None
+
     def data(self, read: Read, key: bytes) -> bytes | None:
         """Return an inline blob; None if it is not there or its bytes have changed."""
         kept = read.get(key, db=self._data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -30,6 +31,14 @@ class Link:
 @dataclass(slots=True)
 class Folder:
     entries: dict[str, File | Link | Folder] = field(default_factory=dict)
+
+    def files(self) -> Iterator[Digest]:
+        """Yield the digest of each file in it and below it."""
+        for entry in self.entries.values():
+            if isinstance(entry, File):
+                yield entry.digest
+            elif isinstance(entry, Folder):
+                yield from entry.files()
 
     def put(self, at: PurePosixPath, entry: File | Link | Folder) -> None:
         """Put `entry` at a relative path, folders merged; raise Unsendable where one is taken."""
