@@ -8,9 +8,20 @@ from functools import singledispatch
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 from google.rpc.code_pb2 import Code
-from google.rpc.error_details_pb2 import ErrorInfo, PreconditionFailure, RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
 from google.rpc.status_pb2 import Status
 
+from assets.fault import (
+    AssetNotFound,
+    AssetTooLarge,
+    ContentMismatch,
+    FetchTooSlow,
+    OriginRefused,
+    OriginUnreachable,
+)
+from assets.origins import InvalidUri
+from assets.qualifiers import InvalidQualifier, UnsupportedQualifiers
+from assets.running import TooManyFetches
 from cas.chunk_list import ChunksMissing, ChunksUnfit
 from cas.digest import Digest, DigestFunction, InvalidDigest
 from cas.store import BlobNotFound, BlobTooLarge, DigestMismatch, StoreFull
@@ -73,6 +84,16 @@ _CODES: Mapping[type, int] = {
     StoreFull: Code.RESOURCE_EXHAUSTED,
     Overloaded: Code.RESOURCE_EXHAUSTED,
     NotAllowed: Code.PERMISSION_DENIED,
+    AssetNotFound: Code.NOT_FOUND,
+    OriginRefused: Code.PERMISSION_DENIED,
+    OriginUnreachable: Code.UNAVAILABLE,
+    FetchTooSlow: Code.DEADLINE_EXCEEDED,
+    AssetTooLarge: Code.RESOURCE_EXHAUSTED,
+    ContentMismatch: Code.ABORTED,
+    InvalidUri: Code.INVALID_ARGUMENT,
+    InvalidQualifier: Code.INVALID_ARGUMENT,
+    UnsupportedQualifiers: Code.INVALID_ARGUMENT,
+    TooManyFetches: Code.RESOURCE_EXHAUSTED,
     NotImplementedError: Code.UNIMPLEMENTED,
     TimeoutError: Code.DEADLINE_EXCEEDED,
     ConnectionError: Code.UNAVAILABLE,
@@ -133,9 +154,19 @@ def _(error: DigestMismatch) -> Iterable[Message]:
     yield ErrorInfo(reason=MISMATCH, domain=DOMAIN, metadata={"found": str(error.found)})
 
 
+@_details.register
+def _(error: UnsupportedQualifiers) -> Iterable[Message]:
+    """Name each qualifier. Source: remote_asset.proto, Fetch.FetchBlob."""
+    request = BadRequest()
+    for name in error.names:
+        request.field_violations.add(field="qualifiers.name", description=f'"{name}" not supported')
+    yield request
+
+
 @_details.register(StoreFull)
 @_details.register(Overloaded)
 @_details.register(ConnectionError)
+@_details.register(TooManyFetches)
 def _(error: Exception) -> Iterable[Message]:
     """Say when to come back. Source: remote_execution.proto: any error may carry a RetryInfo."""
     yield RetryInfo(retry_delay=Duration(seconds=RETRY_SECONDS))

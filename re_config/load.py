@@ -11,10 +11,12 @@ from pathlib import Path
 
 import msgspec
 
+from assets.origins import InvalidOrigin, Origins
 from cas.wire import RESERVED_SEGMENTS
 from determinism.registry import FORMATS
 from determinism.text_rules import InvalidRule, TextRule
 from re_config import shape
+from re_config.asset_table import Assets
 from re_config.schema import Config, Disk
 from re_config.table import MIB
 
@@ -104,12 +106,14 @@ def _faults(config: Config) -> Iterator[str]:
     yield from _server_faults(config)
     yield from _store_faults(config)
     yield from _instance_faults(config)
-    usual, most = config.execution.default_timeout_seconds, config.execution.max_timeout_seconds
-    if usual > most:
-        yield (
-            f"`$.execution.default_timeout_seconds` is {usual:g}: it must be at most "
-            f"`max_timeout_seconds`, {most:g}"
-        )
+    yield from _asset_faults(config.assets)
+    for table, timed in (("execution", config.execution), ("assets", config.assets)):
+        usual, most = timed.default_timeout_seconds, timed.max_timeout_seconds
+        if usual > most:
+            yield (
+                f"`$.{table}.default_timeout_seconds` is {usual:g}: it must be at most "
+                f"`max_timeout_seconds`, {most:g}"
+            )
     for name in config.instances:
         segments = name.split("/") if name else []
         for segment in segments:
@@ -118,6 +122,14 @@ def _faults(config: Config) -> Iterator[str]:
                     f'`$.instances` has the name "{name}": its segments must not be empty nor one '
                     f"of {', '.join(sorted(RESERVED_SEGMENTS))}"
                 )
+
+
+def _asset_faults(assets: Assets) -> Iterator[str]:
+    for field, origins in (("allow", assets.allow), ("allow_private", assets.allow_private)):
+        try:
+            Origins.parse(origins, ())
+        except InvalidOrigin as error:
+            yield f"`$.assets.{field}`: {error}"
 
 
 def _instance_faults(config: Config) -> Iterator[str]:

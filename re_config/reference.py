@@ -16,7 +16,7 @@ import msgspec
 from msgspec import inspect
 
 from cas.digest import DigestFunction
-from re_config import chunking_tables, determinism_tables, schema, shape
+from re_config import asset_table, chunking_tables, determinism_tables, schema, shape
 from re_config.determinism_tables import Instance
 from re_config.schema import Config
 from re_config.toml import to_toml
@@ -56,6 +56,7 @@ _RULES = """\
 - `server.max_batch_bytes` is at most `server.max_message_bytes` less 1 MiB.
 - `server.max_inline_bytes` is at most 3 MiB: clients refuse replies of over 4 MiB.
 - `execution.default_timeout_seconds` is at most `execution.max_timeout_seconds`.
+- `assets.default_timeout_seconds` is at most `assets.max_timeout_seconds`.
 - `server.listen` and `server.web` are loopback addresses, unless `server.allow_insecure_listen` is
   true: nothing is encrypted or authenticated.
 - `worker.path` is another folder than `store.path`.
@@ -155,7 +156,7 @@ def _json(value: object) -> str:
 def field_docs() -> dict[str, dict[str, str]]:
     """Return the docstrings that stand behind the fields of the schema's classes, in one line."""
     found: dict[str, dict[str, str]] = {}
-    for module in (schema, determinism_tables, chunking_tables):
+    for module in (schema, asset_table, determinism_tables, chunking_tables):
         for node in ast.parse(python.getsource(module)).body:
             if isinstance(node, ast.ClassDef):
                 found[node.name] = dict(_documented(node))

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from re_config.asset_table import Assets
 from re_config.chunking_tables import Chunking
 from re_config.determinism_tables import Determinism, Instance, Ledger
 from re_config.table import GIB, HOUR, MIB, Address, Count, Fraction, Seconds, Table
@@ -367,5 +368,6 @@ class Config(Table, frozen=True):
     determinism: Determinism = field(default_factory=Determinism)
     worker: Worker = field(default_factory=Worker)
     ledger: Ledger = field(default_factory=Ledger)
+    assets: Assets = field(default_factory=Assets)
     limits: Limits = field(default_factory=Limits)
     chunking: Chunking = field(default_factory=Chunking)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,17 +13,21 @@ from prometheus_client import CollectorRegistry
 from action_cache.cache import ActionCache
 from action_cache.disk import DiskResults
 from action_cache.disk_proposals import ProposalLimits
+from assets.opening import open_library
+from assets.origins import Origins
 from cas.disk_open import OpenStore
 from cas.disk_room import LEASE_STEP
 from cas.names import Presence
 from cas.tree import TreeLimits
 from determinism.judge import Judge
 from determinism.ledger.store import Ledger
+from re_config.asset_table import asset_limits
 from re_config.bounds import tree_limits
 from re_config.schema import Config, Execution
 from re_server.action_cache_service import ActionCacheService
 from re_server.admin_service import AdminService
 from re_server.afterwards import Afterwards
+from re_server.asset_service import FetchService, PushService
 from re_server.auditing import Auditor
 from re_server.audits import Audits
 from re_server.background import background
@@ -68,11 +72,20 @@ class ExecutionServices:
 
 
 @dataclass(frozen=True, slots=True)
+class AssetServices:
+    """What is served of the Remote Asset API."""
+
+    fetch: FetchService
+    push: PushService
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """What a server is made of.
 
-    dispatcher, executing: None where the server is a cache alone. stopping: set when it begins to
-    stop. drained: set when no action runs any more, and workers may go.
+    assets: None where they are not served. dispatcher, executing: None where the server is a cache
+    alone. stopping: set when it begins to stop. drained: set when no action runs any more, and
+    workers may go.
     """
 
     capabilities: CapabilitiesService
@@ -81,6 +94,7 @@ class Parts:
     log_stream: LogStreamService
     action_cache: ActionCacheService
     admin: AdminService
+    assets: AssetServices | None
     executing: ExecutionServices | None
     dispatcher: Dispatcher | None
     logs: LogStreams
@@ -142,27 +156,26 @@ async def assembled(
         )
     )
     drained = asyncio.Event()
-    parts = Parts(
-        capabilities=_capabilities_service(config, shared, executes=dispatcher is not None),
-        cas=_cas_service(config, store, shared),
-        byte_stream=ByteStreamService(shared.instances, store.blobs, writes, LogBytes(logs)),
-        log_stream=LogStreamService(shared.instances, logs),
-        action_cache=_action_cache_service(config, store, shared),
-        admin=_admin_service(store, shared, dispatcher, reruns),
-        executing=_execution_services(config, store, shared, dispatcher, drained),
-        dispatcher=dispatcher,
-        logs=logs,
-        calls=CallMetrics(registry),
-        stopping=asyncio.Event(),
-        drained=drained,
-    )
-    async with writes.closing():
-        if dispatcher is None:
-            async with background(*shared.afterwards.loops(parts.stopping)):
-                yield parts
-        else:
-            async with dispatcher.running(), background(*shared.afterwards.loops(parts.stopping)):
-                yield parts
+    async with _asset_services(config, store, shared) as assets:
+        parts = Parts(
+            capabilities=_capabilities_service(config, shared, executes=dispatcher is not None),
+            cas=_cas_service(config, store, shared),
+            byte_stream=ByteStreamService(shared.instances, store.blobs, writes, LogBytes(logs)),
+            log_stream=LogStreamService(shared.instances, logs),
+            action_cache=_action_cache_service(config, store, shared),
+            admin=_admin_service(store, shared, dispatcher, reruns),
+            assets=assets,
+            executing=_execution_services(config, store, shared, dispatcher, drained),
+            dispatcher=dispatcher,
+            logs=logs,
+            calls=CallMetrics(registry),
+            stopping=asyncio.Event(),
+            drained=drained,
+        )
+        loops = background(*shared.afterwards.loops(parts.stopping))
+        dispatching = dispatcher.running() if dispatcher else nullcontext()
+        async with writes.closing(), dispatching, loops:
+            yield parts
 
 
 def _shared(config: Config, store: OpenStore, ledger: Ledger | None) -> Shared:
@@ -183,6 +196,22 @@ def _shared(config: Config, store: OpenStore, ledger: Ledger | None) -> Shared:
         witness,
         Afterwards(review),
     )
+
+
+@asynccontextmanager
+async def _asset_services(
+    config: Config, store: OpenStore, shared: Shared
+) -> AsyncIterator[AssetServices | None]:
+    settings = config.assets
+    if not settings.enabled:
+        yield None
+        return
+    origins = Origins.parse(settings.allow, settings.allow_private)
+    async with open_library(store, origins, asset_limits(settings, shared.limits)) as library:
+        yield AssetServices(
+            FetchService(shared.instances, library, settings),
+            PushService(shared.instances, library),
+        )
 
 
 def _admin_service(

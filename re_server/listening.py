@@ -17,6 +17,7 @@ from protos import (
     admin_pb2_grpc,
     bytestream_pb2_grpc,
     logstream_pb2_grpc,
+    remote_asset_pb2_grpc,
     remote_execution_pb2_grpc,
     worker_pb2_grpc,
 )
@@ -91,6 +92,9 @@ def _add_services(registrar: Registrar, parts: Parts) -> None:
     bytestream_pb2_grpc.add_ByteStreamServicer_to_server(parts.byte_stream, server)
     logstream_pb2_grpc.add_LogStreamServiceServicer_to_server(parts.log_stream, server)
     admin_pb2_grpc.add_AdminServicer_to_server(parts.admin, server)
+    if parts.assets is not None:
+        remote_asset_pb2_grpc.add_FetchServicer_to_server(parts.assets.fetch, server)
+        remote_asset_pb2_grpc.add_PushServicer_to_server(parts.assets.push, server)
     if parts.executing is not None:
         remote_execution_pb2_grpc.add_ExecutionServicer_to_server(parts.executing.execution, server)
         registrar.add_unary(

@@ -131,3 +131,9 @@ def test_loopback_needs_no_setting(host: str) -> None:
 def test_inline_bytes_of_zero_need_no_large_index() -> None:
     parse("store.index_bytes = 67108864\nstore.inline_bytes = 0", "small")
     parse("store.index_bytes = 67108864\nstore.max_bytes = 1000000", "small")
+
+
+def test_origins_of_another_form_are_refused_with_the_form() -> None:
+    assert "`$.assets.allow`" in complaint('assets.allow = ["github.com/**"]')
+    assert "SCHEME://HOST" in complaint('assets.allow_private = ["github.com"]')
+    assert "assets.default_timeout_seconds" in complaint("assets.max_timeout_seconds = 5")
