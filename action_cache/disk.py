@@ -22,8 +22,8 @@ from action_cache.disk_records import (
     stored_origin,
 )
 from action_cache.results import ActionKey, Kept, Pin, ResultStore, Slot
-from cas.digest import Digest
-from cas.disk_index import DiskIndex, key_of
+from cas.digest import Digest, DigestFunction
+from cas.disk_index import DiskIndex, key_of, prefix_of
 from cas.environment import Database, Environment, Read
 
 PINS_AT_ONCE = 256  # read in one snapshot while all pins are listed
@@ -73,6 +73,21 @@ class DiskResults(ResultStore):
     async def find(self, key: ActionKey) -> Kept | None:
         with self._environment.read() as read:
             return self._entry(read, packed_key(key))
+
+    def named(self, instance: str, function: DigestFunction, hash: str) -> ActionKey | None:
+        """Return the key of an entry by its action's hash: no size is known.
+
+        Of several, which only clients that upload no Actions can make, that of the largest size.
+        """
+        prefix = packed_name(instance) + prefix_of(function, hash)
+        found: bytes | None = None
+        with self._environment.read() as read, read.cursor(db=self._results) as cursor:
+            if cursor.set_range(prefix):
+                for packed in cursor.iternext(keys=True, values=False):
+                    if not packed.startswith(prefix):
+                        break
+                    found = packed
+        return ActionKey(instance, action_in(found)) if found else None
 
     async def change(self, key: ActionKey, decide: Callable[[Slot], Slot]) -> Slot:
         packed = packed_key(key)

@@ -82,6 +82,11 @@ def key_of(digest: Digest) -> bytes:
     return _CODES[digest.function] + a2b_hex(digest.hash) + digest.size.to_bytes(8, "big")
 
 
+def prefix_of(function: DigestFunction, hash: str) -> bytes:
+    """Return what the keys of all blobs of a function and a hash begin with."""
+    return _CODES[function] + a2b_hex(hash)
+
+
 def digest_of(key: bytes) -> Digest:
     return Digest(b2a_hex(key[1:-8]).decode(), int.from_bytes(key[-8:], "big"), _FUNCTIONS[key[0]])
 
@@ -129,7 +134,7 @@ class DiskIndex:
 
     def named(self, read: Read, function: DigestFunction, hash: str) -> Digest | None:
         """Return the blob of a function and a hash, whatever its size."""
-        prefix = _CODES[function] + a2b_hex(hash)
+        prefix = prefix_of(function, hash)
         with read.cursor(db=self._blobs) as cursor:
             found = cursor.key() if cursor.set_range(prefix) else b""
         return digest_of(found) if found.startswith(prefix) else None

@@ -23,7 +23,13 @@ class Server(Table, frozen=True):
     """Where gRPC is served."""
 
     web: Address = "127.0.0.1:8981"
-    """Where /metrics, /healthz and /readyz are served over HTTP."""
+    """Where /metrics, /healthz, /readyz and the HTTP cache are served over HTTP."""
+
+    http_cache: bool = True
+    """Serve blobs at /cas/HASH and results of actions at /ac/HASH of `web`, for Bazel's
+    `--remote_cache=http://HOST:PORT` and others that speak its protocol. Another instance than ""
+    stands before that: /INSTANCE/cas/HASH. Who reaches the port may read and write, as over
+    gRPC."""
 
     allow_insecure_listen: bool = False
     """Allow an address beyond loopback, though nothing is encrypted and no caller is checked."""

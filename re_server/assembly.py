@@ -39,12 +39,13 @@ from re_server.consumption import Consumption
 from re_server.determinism_metrics import DeterminismCollector
 from re_server.execution_service import ExecutionService
 from re_server.hits import Hits
+from re_server.http_cache import HttpCache
 from re_server.inquiry import Inquiry
 from re_server.instances import Instances
 from re_server.live_output import LiveOutputs
 from re_server.log_stream_service import LogBytes, LogStreamService
 from re_server.log_streams import LogStreams
-from re_server.metrics import CallMetrics, ExecutionMetrics, StateCollector
+from re_server.metrics import CallMetrics, ExecutionMetrics, HttpMetrics, StateCollector
 from re_server.nondeterminism import Nondeterminism
 from re_server.open_writes import OpenWrites
 from re_server.operations_service import OperationsService
@@ -53,6 +54,7 @@ from re_server.proposal_metrics import ProposalCollector
 from re_server.proposals import Proposals
 from re_server.proposing import Proposing
 from re_server.reruns import Reruns
+from re_server.result_uploads import ResultUploads
 from re_server.review import Review
 from re_server.settlement import Settlement
 from re_server.verifying import Verifier
@@ -83,9 +85,9 @@ class AssetServices:
 class Parts:
     """What a server is made of.
 
-    assets: None where they are not served. dispatcher, executing: None where the server is a cache
-    alone. stopping: set when it begins to stop. drained: set when no action runs any more, and
-    workers may go.
+    http_cache, assets: None where they are not served. dispatcher, executing: None where the server
+    is a cache alone. stopping: set when it begins to stop. drained: set when no action runs any
+    more, and workers may go.
     """
 
     capabilities: CapabilitiesService
@@ -93,6 +95,7 @@ class Parts:
     byte_stream: ByteStreamService
     log_stream: LogStreamService
     action_cache: ActionCacheService
+    http_cache: HttpCache | None
     admin: AdminService
     assets: AssetServices | None
     executing: ExecutionServices | None
@@ -156,13 +159,15 @@ async def assembled(
         )
     )
     drained = asyncio.Event()
+    uploads = _result_uploads(config, store, shared)
     async with _asset_services(config, store, shared) as assets:
         parts = Parts(
             capabilities=_capabilities_service(config, shared, executes=dispatcher is not None),
             cas=_cas_service(config, store, shared),
             byte_stream=ByteStreamService(shared.instances, store.blobs, writes, LogBytes(logs)),
             log_stream=LogStreamService(shared.instances, logs),
-            action_cache=_action_cache_service(config, store, shared),
+            action_cache=_action_cache_service(config, store, shared, uploads),
+            http_cache=_http_cache(config, store, shared, uploads, registry),
             admin=_admin_service(store, shared, dispatcher, reruns),
             assets=assets,
             executing=_execution_services(config, store, shared, dispatcher, drained),
@@ -310,22 +315,54 @@ def _cas_service(config: Config, store: OpenStore, shared: Shared) -> CasService
     )
 
 
-def _action_cache_service(config: Config, store: OpenStore, shared: Shared) -> ActionCacheService:
+def _action_cache_service(
+    config: Config, store: OpenStore, shared: Shared, uploads: ResultUploads
+) -> ActionCacheService:
     return ActionCacheService(
         shared.instances,
         store.blobs,
         shared.overlay,
-        shared.judge,
+        uploads,
         shared.hits,
         remembered_bytes=config.store.inline_bytes,
         max_inline_bytes=config.server.max_inline_bytes,
+        witness=shared.witness,
+    )
+
+
+def _result_uploads(config: Config, store: OpenStore, shared: Shared) -> ResultUploads:
+    return ResultUploads(
+        store.blobs,
+        shared.judge,
+        shared.hits,
         max_message_bytes=config.limits.message_blob_bytes,
         limits=shared.limits,
         witness=shared.witness,
         proposing=Proposing(
             shared.judge, shared.hits, shared.witness, waiting=shared.afterwards.proposed
         ),
-        uploaded=shared.afterwards.uploaded,
+        compared=shared.afterwards.uploaded,
+    )
+
+
+def _http_cache(
+    config: Config,
+    store: OpenStore,
+    shared: Shared,
+    uploads: ResultUploads,
+    registry: CollectorRegistry,
+) -> HttpCache | None:
+    if not config.server.http_cache:
+        return None
+    return HttpCache(
+        shared.instances,
+        store.blobs,
+        shared.results,
+        shared.overlay,
+        uploads,
+        hit=shared.witness.hit,
+        answered=HttpMetrics(registry).answered,
+        max_result_bytes=config.limits.message_blob_bytes,
     )
 
 

@@ -52,6 +52,22 @@ class CallMetrics:
         known[1].observe(seconds)
 
 
+class HttpMetrics:
+    """Requests to the HTTP cache."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "holdfast_http_requests",
+            "Requests to the HTTP cache that were answered.",
+            ["method", "kind", "status"],
+            registry=registry,
+        )
+
+    def answered(self, method: str, kind: str, status: int) -> None:
+        """Count one request. kind: `ac` or `cas`."""
+        self._requests.labels(method, kind, str(status)).inc()
+
+
 class ExecutionMetrics:
     """Executions by outcome, and how long they waited."""
 

@@ -14,13 +14,13 @@ from determinism.judge import Judge
 from protos import admin_pb2 as admin, remote_execution_pb2 as reapi
 from re_client.parallel import each
 from re_client.status import NotServed, Overloaded, Refused, Unserved
-from re_server.action_cache_service import UPLOADER
 from re_server.executions import Reran
 from re_server.hits import Hits
 from re_server.instances import Instances
 from re_server.pin_filter import Selection
 from re_server.pin_message import pin_from, seconds_of
 from re_server.reruns import RerunFailed
+from re_server.result_uploads import UPLOADER
 from scheduler.queue import Draining, QueueFull
 
 AT_ONCE = 64  # pins that are changed in one commit

@@ -84,7 +84,12 @@ async def running(config: Config, stop_now: asyncio.Event) -> AsyncIterator[Read
             worker = embedded_worker(config, store.blobs, parts.dispatcher)
             await stack.enter_async_context(worker)
         web = await stack.enter_async_context(
-            web_server(config.server.web, registry, lambda: not parts.stopping.is_set())
+            web_server(
+                config.server.web,
+                registry,
+                lambda: not parts.stopping.is_set(),
+                parts.http_cache,
+            )
         )
         address = await stack.enter_async_context(grpc_server(config.server, parts, stop_now))
         try:

@@ -1,4 +1,4 @@
-"""The web port: metrics and health."""
+"""The web port: metrics, health, and the HTTP cache."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from re_server.http_cache import HttpCache
+
 
 @asynccontextmanager
 async def web_server(
-    address: str, registry: CollectorRegistry, ready: Callable[[], bool]
+    address: str,
+    registry: CollectorRegistry,
+    ready: Callable[[], bool],
+    cache: HttpCache | None,
 ) -> AsyncIterator[str]:
     """Serve HTTP at `address` (HOST:PORT) during the block; yield the address that it got.
 
-    ready: whether new work is taken; /readyz says 503 where it is not.
+    ready: whether new work is taken; /readyz says 503 where it is not. cache: what answers all
+    other paths.
     Raises OSError if the address is taken.
     """
 
@@ -36,7 +42,10 @@ async def web_server(
     application.router.add_get("/metrics", metrics)
     application.router.add_get("/healthz", healthz)
     application.router.add_get("/readyz", readyz)
-    runner = web.AppRunner(application, access_log=None)
+    if cache is not None:
+        application.router.add_route("*", "/{path:.*}", cache.answer)
+    # Bodies are decompressed by who reads them, in bounded memory.
+    runner = web.AppRunner(application, access_log=None, auto_decompress=False)
     await runner.setup()
     host, _, port = address.rpartition(":")
     try:
