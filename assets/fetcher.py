@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from assets.archive import unpack
-from assets.files import open_file, read_file
+from assets.files import open_file
 from assets.git import Git, Revision, fetch_revision
 from assets.git_tree import read_revision
 from assets.http import HttpOrigins
@@ -22,6 +23,7 @@ from cas.digest import Digest, DigestFunction
 from cas.folder import Blobs, encode
 from cas.store import BlobStore
 
+READ_BYTES = 1 << 20
 SENT_BYTES = 8 << 20  # of blobs that the store is given at one time
 
 
@@ -119,15 +121,17 @@ class Fetcher:
         root = await work.lane.run(partial(encode, folder, function, directories))
         wanted = {digest: tree.blobs[digest] for digest in folder.files()} | directories
         held: dict[Digest, bytes] = {}
+        size = 0
         for digest in await self._blobs.find_missing(wanted):
             contents = wanted[digest]
             if isinstance(contents, Path):
                 await self._blobs.write(digest, FileChunks(contents))
                 continue
             held[digest] = contents
-            if sum(each.size for each in held) > SENT_BYTES:
+            size += digest.size
+            if size > SENT_BYTES:
                 await self._send(held)
-                held = {}
+                held, size = {}, 0
         await self._send(held)
         return root
 
@@ -137,8 +141,9 @@ class Fetcher:
 
 
 async def _file(place: Place, origins: Origins) -> AsyncGenerator[bytes]:
-    for chunk in read_file(open_file(place, origins)):
-        yield chunk
+    with await asyncio.to_thread(open_file, place, origins) as file:
+        while chunk := await asyncio.to_thread(file.read, READ_BYTES):
+            yield chunk
 
 
 async def _all(blobs: BlobStore, digest: Digest) -> AsyncGenerator[bytes]:

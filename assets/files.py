@@ -5,28 +5,30 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
-from assets.fault import AssetNotFound, OriginFault, OriginRefused, OriginUnreachable
+from assets.fault import AssetNotFound, OriginRefused, OriginUnreachable
 from assets.origins import Origins, Place
 
-CHUNK_BYTES = 1 << 20
 
+def open_file(place: Place, origins: Origins) -> FileIO:
+    """Open the file at `place` for reading; raise an OriginFault.
 
-def open_file(place: Place, origins: Origins) -> int:
-    """Open the file at `place`; return its descriptor. Raises an OriginFault.
-
-    The list is asked about what was opened, not about its name: no symlink leads out of it.
+    The list is asked about what was found, not about its name: no symlink leads out of it. Until
+    then nothing is opened but the place itself, which has no effect on what lies there.
     """
     origins.reach(place)
-    file = _opened(place.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    try:
-        check_real(place, Path(f"/proc/self/fd/{file}"), origins)
-        _check_regular(place, file)
-    except OriginFault:
-        os.close(file)
-        raise
-    return file
+    with _faults(place):
+        found = os.open(place.path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            link = Path(f"/proc/self/fd/{found}")
+            check_real(place, link, origins)
+            _check_regular(place, found)
+            return FileIO(str(link))
+        finally:
+            os.close(found)
 
 
 def _check_regular(place: Place, file: int) -> None:
@@ -41,21 +43,14 @@ def check_real(place: Place, link: Path, origins: Origins) -> None:
         origins.reach(Place(place.url.with_path(str(real)), real.parts[1:]))
 
 
-def read_file(file: int) -> Iterator[bytes]:
-    """Yield the bytes of an open file, and close it at the end."""
+@contextmanager
+def _faults(place: Place) -> Iterator[None]:
+    """Raise an OriginFault where the block meets an OSError."""
     try:
-        while chunk := os.read(file, CHUNK_BYTES):
-            yield chunk
-    finally:
-        os.close(file)
-
-
-def _opened(path: Path, flags: int) -> int:
-    try:
-        return os.open(path, flags)
+        yield
     except (FileNotFoundError, NotADirectoryError):
-        raise AssetNotFound(f"{path} is not there") from None
+        raise AssetNotFound(f"{place.path} is not there") from None
     except PermissionError:
-        raise OriginRefused(f"{path} cannot be read by this server") from None
+        raise OriginRefused(f"{place.path} cannot be read by this server") from None
     except OSError as error:
-        raise OriginUnreachable(f"{path}: {error.strerror}") from error
+        raise OriginUnreachable(f"{place.path}: {error.strerror}") from error

@@ -189,14 +189,19 @@ class Git:
 
     def _started(self, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start git. asyncio's own way forks, and gRPC's threads crash in the child then."""
-        return subprocess.Popen(  # noqa: S603
-            self.command(*arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=self.environment,
-            start_new_session=True,
-        )
+        try:
+            return subprocess.Popen(  # noqa: S603
+                self.command(*arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self.environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise OriginUnreachable(
+                f"git cannot be run, for which git and prlimit must be on PATH: {error.strerror}"
+            ) from error
 
     async def commit(self, revision: str) -> str:
         """Return the full name of a commit; raise GitFailed."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import inf
 
-from assets.fault import AssetNotFound, NotHad, OriginFault
+from assets.fault import AssetNotFound, AssetTooLarge, NotHad, OriginFault
 from assets.fetcher import Fetcher
 from assets.index import AssetIndex, AssetName, Kind, Known
 from assets.integrity import Integrity
@@ -18,7 +18,7 @@ from assets.request import Had, Wanted
 from assets.running import RunningFetches
 from cas.digest import Digest, DigestFunction
 from cas.store import BlobStore
-from cas.tree import InvalidMessage, MissingInputs, TreeLimits, load_inputs
+from cas.tree import InvalidMessage, MissingInputs, TreeLimits, TreeTooLarge, load_inputs
 
 SCHEMES = frozenset({"http", "https", "file"})
 WEAK = "sha1"  # what hashes to a given one can be made by others
@@ -61,6 +61,14 @@ class Library:
 
     def now(self) -> float:
         return self._clock()
+
+    def count(self) -> int:
+        """Return how many assets are remembered."""
+        return self._index.count()
+
+    def fetching(self) -> int:
+        """Return how many fetches are under way, or wait for their turn."""
+        return len(self._running)
 
     async def push(self, names: list[AssetName], known: Known) -> None:
         """Answer requests for `names` with `known` from now on.
@@ -157,6 +165,12 @@ class Library:
             digest = await self._fetcher.unpacked(archive, method.directory)
         expires = 0 if method.is_fixed else started + self._fresh_seconds
         known = Known(digest, started, expires, commit)
+        try:
+            missing = await self._missing(wanted.kind, known)  # what was just uploaded is leased
+        except TreeTooLarge as error:
+            raise AssetTooLarge(str(error)) from None
+        if missing:
+            raise MissingInputs(missing)
         # What an origin gives to one client for its headers is not for others, but for those who
         # can say what it hashes to.
         if not headers or method.integrity is not None:

@@ -49,21 +49,22 @@ class Place:
         Refused are paths that servers and lists read differently (`..`, `%2F`, backslashes), and
         credentials, which would be remembered and logged with the URI.
         """
+        said = f"uri {uri.rpartition('@')[2][:500]!r}"  # without credentials
         try:
             url = URL(uri)
             port = url.port
-        except ValueError as error:
-            raise InvalidUri(f"uri {uri[:500]!r}: {error}") from None
+        except ValueError:
+            raise InvalidUri(f"{said}: cannot be read") from None
         if url.scheme in {"http", "https"} and (not url.host or not port):
-            raise InvalidUri(f"uri {uri[:500]!r}: has no host")
+            raise InvalidUri(f"{said}: has no host")
         if url.scheme == "file" and url.host:
-            raise InvalidUri(f"uri {uri[:500]!r}: a file is named as file:///PATH")
+            raise InvalidUri(f"{said}: a file is named as file:///PATH")
         if url.user or url.password:
             raise InvalidUri("uris: credentials are to be sent as qualifiers http_header:NAME")
         segments = tuple(unquote(part) for part in url.raw_path.split("/")[1:])
         raw = uri.split("?", maxsplit=1)[0].split("#", maxsplit=1)[0]
         if "\\" in raw or any(map(_ambiguous, (*segments, *map(unquote, raw.split("/"))))):
-            raise InvalidUri(f"uri {uri[:500]!r}: its path can be read in two ways")
+            raise InvalidUri(f"{said}: its path can be read in two ways")
         return cls(url, segments)
 
     @property

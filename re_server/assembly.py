@@ -13,21 +13,18 @@ from prometheus_client import CollectorRegistry
 from action_cache.cache import ActionCache
 from action_cache.disk import DiskResults
 from action_cache.disk_proposals import ProposalLimits
-from assets.opening import open_library
-from assets.origins import Origins
 from cas.disk_open import OpenStore
 from cas.disk_room import LEASE_STEP
 from cas.names import Presence
 from cas.tree import TreeLimits
 from determinism.judge import Judge
 from determinism.ledger.store import Ledger
-from re_config.asset_table import asset_limits
 from re_config.bounds import tree_limits
 from re_config.schema import Config, Execution
 from re_server.action_cache_service import ActionCacheService
 from re_server.admin_service import AdminService
 from re_server.afterwards import Afterwards
-from re_server.asset_service import FetchService, PushService
+from re_server.asset_service import AssetServices, asset_services
 from re_server.auditing import Auditor
 from re_server.audits import Audits
 from re_server.background import background
@@ -71,14 +68,6 @@ class ExecutionServices:
     execution: ExecutionService
     operations: OperationsService
     workers: WorkersService
-
-
-@dataclass(frozen=True, slots=True)
-class AssetServices:
-    """What is served of the Remote Asset API."""
-
-    fetch: FetchService
-    push: PushService
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +149,7 @@ async def assembled(
     )
     drained = asyncio.Event()
     uploads = _result_uploads(config, store, shared)
-    async with _asset_services(config, store, shared) as assets:
+    async with asset_services(config, store, shared.instances, registry) as assets:
         parts = Parts(
             capabilities=_capabilities_service(config, shared, executes=dispatcher is not None),
             cas=_cas_service(config, store, shared),
@@ -201,22 +190,6 @@ def _shared(config: Config, store: OpenStore, ledger: Ledger | None) -> Shared:
         witness,
         Afterwards(review),
     )
-
-
-@asynccontextmanager
-async def _asset_services(
-    config: Config, store: OpenStore, shared: Shared
-) -> AsyncIterator[AssetServices | None]:
-    settings = config.assets
-    if not settings.enabled:
-        yield None
-        return
-    origins = Origins.parse(settings.allow, settings.allow_private)
-    async with open_library(store, origins, asset_limits(settings, shared.limits)) as library:
-        yield AssetServices(
-            FetchService(shared.instances, library, settings),
-            PushService(shared.instances, library),
-        )
 
 
 def _admin_service(

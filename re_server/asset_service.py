@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc.code_pb2 import Code
+from prometheus_client import CollectorRegistry
 
 from assets.fault import NotHad
 from assets.index import AssetName, Kind, Known
 from assets.library import Library
+from assets.opening import open_library
+from assets.origins import Origins
 from assets.qualifiers import COMMIT, Qualifiers
 from assets.request import Had, Wanted
 from cas.digest import Digest, DigestFunction
+from cas.disk_open import OpenStore
 from cas.wire import TO_WIRE, digest_to
 from protos import remote_asset_pb2 as asset, remote_asset_pb2_grpc, remote_execution_pb2 as reapi
 from re_client.status import Refused, to_status
-from re_config.asset_table import Assets
+from re_config.asset_table import Assets, asset_limits
+from re_config.bounds import tree_limits
+from re_config.schema import Config
 from re_server.instances import Instances
+from re_server.metrics import AssetMetrics
 from re_server.rpc import Context
 
 MAX_URIS = 100
@@ -31,9 +41,19 @@ Response = TypeVar("Response", asset.FetchBlobResponse, asset.FetchDirectoryResp
 
 
 class FetchService(remote_asset_pb2_grpc.FetchServicer):
-    """build.bazel.remote.asset.v1.Fetch."""
+    """build.bazel.remote.asset.v1.Fetch.
 
-    def __init__(self, instances: Instances, library: Library, settings: Assets) -> None:
+    answered: told of each answer, by kind and the code of its status.
+    """
+
+    def __init__(
+        self,
+        instances: Instances,
+        library: Library,
+        settings: Assets,
+        answered: Callable[[Kind, int], object],
+    ) -> None:
+        self._answered = answered
         self._instances = instances
         self._library = library
         self._settings = settings
@@ -67,7 +87,9 @@ class FetchService(remote_asset_pb2_grpc.FetchServicer):
             response.status.CopyFrom(to_status(error.fault))
             response.status.message = str(error)
             response.uri = error.uri
+            self._answered(kind, response.status.code)
             return None
+        self._answered(kind, Code.OK)
         response.uri = had.uri
         response.expires_at.FromSeconds(int(had.expires))
         if had.commit:
@@ -151,6 +173,32 @@ class PushService(remote_asset_pb2_grpc.PushServicer):
             raise Refused(f"{field}: {len(messages)} digests; there may be {MAX_REFERENCES}")
         number = TO_WIRE[of.function]
         return tuple(self._instances.digests(request.instance_name, number, messages, field=field))
+
+
+@dataclass(frozen=True, slots=True)
+class AssetServices:
+    """What is served of the Remote Asset API."""
+
+    fetch: FetchService
+    push: PushService
+
+
+@asynccontextmanager
+async def asset_services(
+    config: Config, store: OpenStore, instances: Instances, registry: CollectorRegistry
+) -> AsyncIterator[AssetServices | None]:
+    """Offer both services over an open store until the block ends; None where they are off."""
+    settings = config.assets
+    if not settings.enabled:
+        yield None
+        return
+    origins = Origins.parse(settings.allow, settings.allow_private)
+    limits = asset_limits(settings, tree_limits(config.limits))
+    async with open_library(store, origins, limits) as library:
+        answered = AssetMetrics(registry, library).answered
+        yield AssetServices(
+            FetchService(instances, library, settings, answered), PushService(instances, library)
+        )
 
 
 def _uris(uris: Sequence[str]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from action_cache.disk import DiskResults
 from action_cache.results import ActionKey
 from cas.digest import Digest
 from cas.disk import DiskStore
-from cas.store import BlobCorrupt, BlobNotFound
+from cas.store import BlobNotFound
 from protos import remote_execution_pb2 as reapi
 from re_client.status import NotServed, Refused
 from re_server.caller import Caller
@@ -156,12 +156,14 @@ class HttpCache:
             else:
                 response.content_length = digest.size
             await response.prepare(request)
+            whole = False
             try:
                 async for chunk in chunks:
                     await response.write(chunk)
-            except BlobCorrupt:
-                assert request.transport is not None
-                request.transport.abort()  # the only way left to say that it is not whole
+                whole = True
+            finally:
+                if not whole and request.transport is not None:
+                    request.transport.abort()  # the only way left to say that it is not whole
         return response
 
     async def _put_blob(self, request: web.Request, target: Target) -> web.Response:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from google.rpc.code_pb2 import Code
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from action_cache.cache import ActionCache
+from assets.index import Kind
+from assets.library import Library
 from cas.disk_open import OpenStore
 from determinism.judge import Judge
 from determinism.policy import Verdict
@@ -66,6 +68,30 @@ class HttpMetrics:
     def answered(self, method: str, kind: str, status: int) -> None:
         """Count one request. kind: `ac` or `cas`."""
         self._requests.labels(method, kind, str(status)).inc()
+
+
+class AssetMetrics:
+    """Assets that were asked for, and those that are known."""
+
+    def __init__(self, registry: CollectorRegistry, library: Library) -> None:
+        self._answers = Counter(
+            "holdfast_asset_answers",
+            "Answers to FetchBlob and FetchDirectory, by the status inside.",
+            ["kind", "code"],
+            registry=registry,
+        )
+        known = Gauge("holdfast_assets", "Assets that are remembered.", registry=registry)
+        known.set_function(library.count)
+        fetching = Gauge(
+            "holdfast_asset_fetches",
+            "Fetches that are under way or wait for their turn.",
+            registry=registry,
+        )
+        fetching.set_function(library.fetching)
+
+    def answered(self, kind: Kind, code: int) -> None:
+        """Count one answer."""
+        self._answers.labels(kind.value, Code.Name(code)).inc()
 
 
 class ExecutionMetrics:

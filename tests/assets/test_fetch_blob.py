@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -40,6 +41,15 @@ def test_a_blob_is_fetched_once_and_then_known(site: Site, assets: Assets, funct
         assert (response.uri, response.digest_function) == (uri, function or 1)
         assert response.expires_at.seconds > time.time() + 1000
     assert site.origin.asked[f"once/{function}"] == 1
+
+
+def test_answers_are_counted_and_what_is_known_too(site: Site, assets: Assets) -> None:
+    assets.blob(site.origin.put("counted", unique()))
+    with urlopen(f"http://{site.served.web}/metrics", timeout=CALL_SECONDS) as page:
+        text = page.read().decode()
+    assert 'holdfast_asset_answers_total{code="OK",kind="blob"}' in text
+    assert "holdfast_assets 0.0" not in text
+    assert "holdfast_asset_fetches 0.0" in text
 
 
 def test_places_are_tried_in_order_and_the_one_that_gave_it_is_named(

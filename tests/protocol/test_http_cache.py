@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import pytest
 import zstandard
 
+from cas.digest import Digest
 from protos import remote_execution_pb2 as reapi
+from tests.cas.disks import file_of, flip
 from tests.protocol.actions import command, put_action
 from tests.protocol.blobs import SHA1, digest_of, unique
 from tests.protocol.peer import CALL_SECONDS, Peer
@@ -72,6 +74,20 @@ def test_a_blob_comes_back_and_is_the_same_over_grpc(web: Web, peer: Peer, size:
     head = web("HEAD", path)
     assert (head.status, head.headers["content-length"], head.body) == (200, str(size), b"")
     assert peer.read(peer.digest(data)) == data
+
+
+@pytest.mark.parametrize("encoding", ["identity", "zstd"])
+def test_a_blob_whose_bytes_have_changed_is_cut_short_and_then_gone(
+    served: Served, web: Web, encoding: str
+) -> None:
+    data = unique(3_000_000)
+    path = f"/cas/{hash_of(data)}"
+    assert web("PUT", path, data).status == 200
+    flip(file_of(served.log.parent / "store", Digest.of(data)), 2_500_000)
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        web("GET", path, Accept_Encoding=encoding)
+    web.connection.close()
+    assert web("GET", path).status == 404
 
 
 def test_instances_stand_before_the_kind_and_choose_the_function(web: Web, peer: Peer) -> None:

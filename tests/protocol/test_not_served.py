@@ -6,8 +6,6 @@ import grpc
 import pytest
 
 from protos import (
-    remote_asset_pb2,
-    remote_asset_pb2_grpc,
 )
 from tests.protocol.peer import CALL_SECONDS, Peer, refused
 
@@ -26,13 +24,6 @@ def _still_serving(peer: Peer) -> object:
     assert peer.has(peer.digest(b""))
 
 
-def test_remote_asset_is_not_served(peer: Peer) -> None:
-    fetch = remote_asset_pb2_grpc.FetchStub(peer.channel)
-    with refused(grpc.StatusCode.UNIMPLEMENTED):
-        fetch.FetchBlob(remote_asset_pb2.FetchBlobRequest(uris=["x"]), timeout=CALL_SECONDS)
-    push = remote_asset_pb2_grpc.PushStub(peer.channel)
-    with refused(grpc.StatusCode.UNIMPLEMENTED):
-        push.PushBlob(remote_asset_pb2.PushBlobRequest(uris=["x"]), timeout=CALL_SECONDS)
 
 
 @pytest.mark.parametrize("method", UNKNOWN_METHODS)
