@@ -24,7 +24,7 @@ from cas.store import StoreFull
 
 log = logging.getLogger(__name__)
 
-MAX_DATABASES = 16
+MAX_DATABASES = 32
 MAX_READERS = 512
 FULL_BYTES = 1 << 20  # a disk with less than this is taken for full where a write failed
 GROUP_CHANGES = 512  # most changes of one commit, so that none waits long for the others

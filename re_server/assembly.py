@@ -19,8 +19,8 @@ from cas.names import Presence
 from cas.tree import TreeLimits
 from determinism.judge import Judge
 from determinism.ledger.store import Ledger
-from re_config.bounds import tree_limits
-from re_config.schema import Config, Execution
+from re_config.bounds import scheduler_limits, tree_limits
+from re_config.schema import Config
 from re_server.action_cache_service import ActionCacheService
 from re_server.admin_service import AdminService
 from re_server.afterwards import Afterwards
@@ -58,7 +58,6 @@ from re_server.verifying import Verifier
 from re_server.witness import Witness
 from re_server.workers_service import WorkersService
 from scheduler.dispatch import Dispatcher
-from scheduler.limits import Limits as SchedulerLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,15 +387,4 @@ def _execution_services(
         ),
         OperationsService(dispatcher),
         WorkersService(dispatcher, drained),
-    )
-
-
-def scheduler_limits(execution: Execution) -> SchedulerLimits:
-    return SchedulerLimits(
-        max_queued=execution.max_queued,
-        max_attempts=execution.max_attempts,
-        keep_finished_seconds=execution.keep_finished_seconds,
-        max_finished=execution.max_finished,
-        abandoned_seconds=execution.abandoned_seconds,
-        no_worker_seconds=execution.no_worker_seconds,
     )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from protos import (
-)
 from tests.protocol.peer import CALL_SECONDS, Peer, refused
 
 UNKNOWN_METHODS = (
@@ -22,8 +20,6 @@ UNKNOWN_METHODS = (
 def _still_serving(peer: Peer) -> object:
     yield
     assert peer.has(peer.digest(b""))
-
-
 
 
 @pytest.mark.parametrize("method", UNKNOWN_METHODS)
