@@ -147,18 +147,18 @@ class HttpCache:
     async def _get_blob(self, request: web.Request, target: Target) -> web.StreamResponse:
         digest = self._named(target)
         response = web.StreamResponse(headers={"Content-Type": TYPE, "Vary": "Accept-Encoding"})
-        async with aclosing(_started(self._blobs.read(digest))) as blob:
-            await anext(blob)  # raises BlobNotFound, while that can still be answered
-            chunks: AsyncIterator[bytes] = blob
-            if _accepts_zstd(request):
-                response.headers["Content-Encoding"] = ZSTD
-                chunks = compressed(blob)
-            else:
-                response.content_length = digest.size
+        if _accepts_zstd(request):
+            response.headers["Content-Encoding"] = ZSTD
+            chunks = self._blobs.read_packed(digest) or compressed(self._blobs.read(digest))
+        else:
+            response.content_length = digest.size
+            chunks = self._blobs.read(digest)
+        async with aclosing(_started(chunks)) as started:
+            await anext(started)  # raises BlobNotFound, while that can still be answered
             await response.prepare(request)
             whole = False
             try:
-                async for chunk in chunks:
+                async for chunk in started:
                     await response.write(chunk)
                 whole = True
             finally:
