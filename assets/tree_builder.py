@@ -10,6 +10,7 @@ from pathlib import Path
 from assets.fault import AssetNotFound, AssetTooLarge, ContentMismatch
 from cas.digest import Digest, DigestFunction
 from cas.folder import Blobs, File, Folder, Link
+from cas.git_sha1 import SizeMismatch
 
 HELD_FILE_BYTES = 16 << 10  # files up to this size stay in memory
 HELD_BYTES = 64 << 20  # of all of them together
@@ -128,7 +129,7 @@ class TreeBuilder:
 
     def _kept(self, chunks: Iterable[bytes]) -> Digest:
         """Keep contents in memory or in a file; return their digest."""
-        hasher, head, size = self._function.hasher(), bytearray(), 0
+        hasher, head, size = self._function.hasher(0), bytearray(), 0  # as many as come
         path = self._folder / str(self._entries)
         room = min(HELD_FILE_BYTES, HELD_BYTES - self._held)
         file = None
@@ -145,7 +146,11 @@ class TreeBuilder:
         finally:
             if file is not None:
                 file.close()
-        digest = Digest(hasher.hexdigest(), size, self._function)
+        try:
+            digest = Digest(hasher.hexdigest(), size, self._function)
+        except SizeMismatch:  # GITSHA1 hashes the size first, and it is known only now
+            function = self._function
+            digest = Digest.of_path(path, function) if file else Digest.of(head, function)
         if digest in self.blobs:
             path.unlink(missing_ok=True)
         elif file is not None:

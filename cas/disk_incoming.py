@@ -29,7 +29,7 @@ class Incoming:
         self.identity: Identity = None
         self._digest = digest
         self._packer = packer
-        self._hasher: Hasher = digest.function.hasher()
+        self._hasher: Hasher = digest.function.hasher(digest.size)
         self._file = _SummedFile(path)
 
     @property
@@ -58,7 +58,7 @@ class Incoming:
         if self._packer:
             self._file.add(self._packer.end(complete=self.size == self._digest.size))
         self.identity = self._file.finish(durable=durable)
-        return Digest(self._hasher.hexdigest(), self.size, self._digest.function)
+        return self._digest.found(self._hasher, self.size)
 
     def discard(self) -> None:
         """Close and remove the file, if it is still there."""

@@ -21,7 +21,16 @@ from cas.environment import Database, Environment, Read
 CHECKSUM_BYTES = 8
 REMEMBERED_KEYS = 20_000  # about 400 bytes each
 
-_CODES = {DigestFunction.SHA256: b"\x01", DigestFunction.SHA1: b"\x02", DigestFunction.BLAKE3: b"\x09"}  # fmt: skip  # noqa: E501
+_CODES = {
+    DigestFunction.SHA256: b"\x01",
+    DigestFunction.SHA1: b"\x02",
+    DigestFunction.MD5: b"\x03",
+    DigestFunction.SHA384: b"\x05",
+    DigestFunction.SHA512: b"\x06",
+    DigestFunction.SHA256TREE: b"\x08",
+    DigestFunction.BLAKE3: b"\x09",
+    DigestFunction.GITSHA1: b"\x0a",
+}
 _FUNCTIONS = {code[0]: function for function, code in _CODES.items()}
 _RECORD = struct.Struct(">IB")  # leased until (seconds since 1970), kind
 _PACKED_RECORD = struct.Struct(">IBQ")  # the same, bytes of the file

@@ -8,12 +8,26 @@ from protos import remote_execution_pb2 as reapi
 TO_WIRE = {
     DigestFunction.SHA256: reapi.DigestFunction.SHA256,
     DigestFunction.SHA1: reapi.DigestFunction.SHA1,
+    DigestFunction.MD5: reapi.DigestFunction.MD5,
+    DigestFunction.SHA384: reapi.DigestFunction.SHA384,
+    DigestFunction.SHA512: reapi.DigestFunction.SHA512,
+    DigestFunction.SHA256TREE: reapi.DigestFunction.SHA256TREE,
     DigestFunction.BLAKE3: reapi.DigestFunction.BLAKE3,
+    DigestFunction.GITSHA1: reapi.DigestFunction.GITSHA1,
 }
 FROM_WIRE: dict[int, DigestFunction] = {number: function for function, number in TO_WIRE.items()}
 # Functions that resource names and requests may leave out: their hash length tells them apart.
 # Source: remote_execution.proto, service ContentAddressableStorage, and every digest_function.
-INFERRED = frozenset({DigestFunction.SHA256, DigestFunction.SHA1})
+INFERRED = frozenset(
+    {
+        DigestFunction.MD5,
+        DigestFunction.SHA1,
+        DigestFunction.SHA256,
+        DigestFunction.SHA384,
+        DigestFunction.SHA512,
+    }
+)
+_BY_LENGTH = {function.hex_length: function for function in INFERRED}
 
 # Source: remote_execution.proto, service ContentAddressableStorage: what parts of a resource name
 # follow the instance name, and so may not be segments of it.
@@ -47,10 +61,7 @@ def function_from(number: int, hash: str, default: DigestFunction) -> DigestFunc
             ) from None
     if len(hash) == default.hex_length:
         return default
-    for function in INFERRED:
-        if len(hash) == function.hex_length:
-            return function
-    return default
+    return _BY_LENGTH.get(len(hash), default)
 
 
 def digest_from(message: reapi.Digest, function: DigestFunction) -> Digest:

@@ -225,9 +225,7 @@ class _Work:
         else:
             kept, self._held_bytes = revision, held
         with opened(output.path) as data:
-            hasher = self._circumstances.digest_function().hasher()
-            hasher.update(memoryview(data))
-            before = Digest(hasher.hexdigest(), len(data), self._circumstances.digest_function())
+            before = Digest.of(memoryview(data), self._circumstances.digest_function())
             identities = [
                 identity
                 for name in revision.formats

@@ -231,14 +231,13 @@ def _batches(
 async def _gathered(digest: Digest, chunks: AsyncIterable[Chunk]) -> bytes:
     """Return all `chunks`, which are to be held in memory: raise DigestMismatch if too long."""
     held: list[Chunk] = []
-    hasher, size = digest.function.hasher(), 0
+    hasher, size = digest.function.hasher(digest.size), 0
     async for chunk in chunks:
         hasher.update(chunk)
         size += len(chunk)
         if size <= digest.size:
             held.append(chunk)
-    found = Digest(hasher.hexdigest(), size, digest.function)
-    if found != digest:
+    if (found := digest.found(hasher, size)) != digest:
         raise DigestMismatch(expected=digest, found=found)
     return b"".join(held)
 
@@ -250,7 +249,7 @@ async def _verified(
 
     From another offset than 0 only the number of bytes can be checked.
     """
-    hasher, size, held = digest.function.hasher(), offset, b""
+    hasher, size, held = digest.function.hasher(digest.size), offset, b""
     async for chunk in chunks:
         if held:
             yield held

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cas.digest import Digest, DigestFunction
 from cas.folder import Blobs, File, Folder, Link, Unsendable
-
-READ_BYTES = 1 << 20
+from cas.git_sha1 import SizeMismatch
+from re_client.upload import FileChanged
 
 
 def scan(path: Path, function: DigestFunction, blobs: Blobs) -> File | Folder:
@@ -52,9 +52,8 @@ def _file(path: Path, mode: int, function: DigestFunction, blobs: Blobs) -> File
 
 
 def digest_of_file(path: Path, function: DigestFunction) -> Digest:
-    hasher, size = function.hasher(), 0
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(READ_BYTES):
-            hasher.update(chunk)
-            size += len(chunk)
-    return Digest(hasher.hexdigest(), size, function)
+    """Name the bytes of a file; raise OSError, FileChanged."""
+    try:
+        return Digest.of_path(path, function)
+    except SizeMismatch:
+        raise FileChanged(f"{path} changed while it was read: try again") from None

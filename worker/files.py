@@ -60,8 +60,7 @@ class FileCache:
             shutil.rmtree(self._unfinished)
         Path(self._unfinished).mkdir()
         for function in DigestFunction:
-            for number in range(256):
-                Path(folder, function, f"{number:02x}").mkdir(parents=True, exist_ok=True)
+            Path(folder, function).mkdir(exist_ok=True)
 
     def path(self, file: File) -> str:
         """Return where `file` is while it is held."""
@@ -208,7 +207,12 @@ class FileCache:
         """Give a file that is complete its mode, its time, and its name, in this order."""
         os.chmod(temporary, file.mode)  # noqa: PTH101
         os.utime(temporary, ns=(INPUT_TIME_NS, INPUT_TIME_NS))
-        os.rename(temporary, self.path(file))  # noqa: PTH104
+        path = self.path(file)
+        try:
+            os.rename(temporary, path)  # noqa: PTH104
+        except FileNotFoundError:
+            Path(path).parent.mkdir(exist_ok=True)
+            os.rename(temporary, path)  # noqa: PTH104
 
     def _evict(self, *, room: int = 0) -> None:
         """Remove files until `room` more bytes fit, or all that is left is held."""

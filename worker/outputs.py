@@ -7,9 +7,11 @@ import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 
 from cas.digest import Digest, DigestFunction
+from cas.git_sha1 import SizeMismatch
 from cas.wire import digest_to
 from protos import remote_execution_pb2 as reapi, worker_pb2
 from re_client.status import Refused, Unserved
@@ -18,7 +20,6 @@ from worker.materialise import inside
 from worker.properties import Found
 from worker.trees import TreeBuilder
 
-CHUNK_BYTES = 1 << 20
 KEPT_FILE_BYTES = 64 * 1024  # a file up to this size is read once, and kept for its upload
 KEPT_BYTES = 16 << 20  # of all files kept so
 
@@ -261,16 +262,14 @@ class Collector:
 def read(path: str, function: DigestFunction, *, keep: bool) -> tuple[Digest, bytes | None]:
     """Name the file at `path`, which is no link; return its bytes too if `keep`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    with FileIO(descriptor) as file:
         if keep:
             data = file.read()
             return Digest.of(data, function), data
-        hasher = function.hasher()
-        size = 0
-        while chunk := file.read(CHUNK_BYTES):
-            hasher.update(chunk)
-            size += len(chunk)
-    return Digest(hasher.hexdigest(), size, function), None
+        try:
+            return Digest.of_file(file, function), None
+        except SizeMismatch:
+            raise OutputUnfit(f"{path!r} changed while it was read") from None
 
 
 def _special(found: os.stat_result) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cas.digest import EMPTY_HASHES, Digest, DigestFunction
 from cas.wire import FROM_WIRE, TO_WIRE
 
-_NAMED = re.compile(r"(tree )?([0-9a-f]{40}|[0-9a-f]{64})/(0|[1-9]\d{0,17})( executable)?")
+_NAMED = re.compile(r"(tree )?([0-9a-f]{32,128})/(0|[1-9]\d{0,17})( executable)?")
 _FORMS = {"file": "{}", "executable": "{} executable", "tree": "tree {}"}
 _LINK_HEX = 16  # characters of a hash that a link is made of
 _EMPTY = frozenset(EMPTY_HASHES.values())

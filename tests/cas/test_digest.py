@@ -7,10 +7,18 @@ import pytest
 from cas.digest import EMPTY_HASHES, MAX_BLOB_BYTES, Digest, DigestFunction, InvalidDigest
 
 # What each function makes of b"abc", by its own standard.
-# Source: FIPS 180-4 (SHA-1, SHA-256, examples); the BLAKE3 authors' reference program.
+# Source: FIPS 180-4 (SHA-1, SHA-256, SHA-384, SHA-512, examples); RFC 1321, appendix A.5; the
+# BLAKE3 authors' reference program; `git hash-object`. SHA256TREE is SHA-256 up to 1024 bytes.
 ABC = {
     DigestFunction.SHA256: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
     DigestFunction.SHA1: "a9993e364706816aba3e25717850c26c9cd0d89d",
+    DigestFunction.MD5: "900150983cd24fb0d6963f7d28e17f72",
+    DigestFunction.SHA384: "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed"
+    "8086072ba1e7cc2358baeca134c825a7",
+    DigestFunction.SHA512: "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a"
+    "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+    DigestFunction.SHA256TREE: "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    DigestFunction.GITSHA1: "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f",
     DigestFunction.BLAKE3: "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85",
 }
 HASH = ABC[DigestFunction.SHA256]
@@ -78,7 +86,7 @@ def test_functions_of_one_length_make_different_names() -> None:
 
 def test_hashers_take_bytes_in_parts() -> None:
     for function in DigestFunction:
-        hasher = function.hasher()
+        hasher = function.hasher(3)
         hasher.update(b"a")
         hasher.update(bytearray(b"b"))
         hasher.update(memoryview(b"c"))

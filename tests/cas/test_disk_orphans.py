@@ -37,7 +37,7 @@ async def _stored(folder: Path, count: int = 5) -> list[Digest]:
 
 async def test_orphans_go_after_an_unclean_end_and_blobs_stay(tmp_path: Path) -> None:
     digests = await _stored(tmp_path)
-    orphans = [_orphan(tmp_path, noise(500, seed), function) for seed in range(300) for function in DigestFunction]  # fmt: skip  # noqa: E501
+    orphans = [_orphan(tmp_path, noise(500, seed), function) for seed in range(100) for function in DigestFunction]  # fmt: skip  # noqa: E501
     _crash(tmp_path)
     with opened(tmp_path) as store:
         gone = await remove_orphans(store, pause_seconds=0)

@@ -15,17 +15,23 @@ import zstandard
 from blake3 import blake3
 from xxhash import xxh3_64_intdigest
 
-from cas.digest import DigestFunction, Hasher
+from cas.digest import DigestFunction
 from cas.disk_index import key_of
 from cas.disk_room import DiskLimits
 from tests.cas.disks import LIMITS, PACKING, Clock, opened
 from tests.cas.splitting import Chunked
 from tests.cas.stores import MIB, named, noise, prose, put
+from tests.cas.test_sha256_tree import by_recursion
 
-FUNCTIONS: dict[int, tuple[str, Callable[[bytes], Hasher]]] = {
-    1: ("sha256", hashlib.sha256),
-    2: ("sha1", hashlib.sha1),
-    9: ("blake3", blake3),
+FUNCTIONS: dict[int, tuple[str, Callable[[bytes], str]]] = {
+    1: ("sha256", lambda data: hashlib.sha256(data).hexdigest()),
+    2: ("sha1", lambda data: hashlib.sha1(data).hexdigest()),
+    3: ("md5", lambda data: hashlib.md5(data).hexdigest()),
+    5: ("sha384", lambda data: hashlib.sha384(data).hexdigest()),
+    6: ("sha512", lambda data: hashlib.sha512(data).hexdigest()),
+    8: ("sha256tree", lambda data: by_recursion(data).hex()),
+    9: ("blake3", lambda data: blake3(data).hexdigest()),
+    10: ("gitsha1", lambda data: hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()),
 }
 SIZES = [1, 64, 65, MIB, 2 * MIB + 3]
 FORMATS = {"holdfast store 1\n": {0, 1}, "holdfast store 2\n": {0, 1, 2}}  # and their kinds
@@ -91,7 +97,7 @@ def _named(key: bytes) -> tuple[str, str]:
 
 
 def _read(folder: Path, kept: _Blob, inline: bytes | None, sums: bytes | None) -> bytes:
-    (function, hash), hasher = _named(kept.key), FUNCTIONS[kept.key[0]][1]
+    (function, hash), hashed = _named(kept.key), FUNCTIONS[kept.key[0]][1]
     if inline is not None:
         checksums, stored = inline[:8], inline[8:]
     else:
@@ -103,7 +109,7 @@ def _read(folder: Path, kept: _Blob, inline: bytes | None, sums: bytes | None) -
     assert len(stored) == kept.stored
     assert checksums == b"".join(_sum(stored[at : at + MIB]) for at in range(0, len(stored), MIB))
     blob = _unpacked(stored) if kept.kind == 2 else stored
-    assert (hasher(blob).hexdigest(), len(blob)) == (hash, kept.size)
+    assert (hashed(blob), len(blob)) == (hash, kept.size)
     return blob
 
 

@@ -210,6 +210,19 @@ async def test_digest_functions_are_key_spaces_apart(store: BlobStore, size: int
         await store.write_all(data, swapped)
 
 
+@pytest.mark.parametrize("function", DigestFunction)
+@pytest.mark.parametrize("size", [5, 20_000])
+async def test_a_right_hash_with_another_size_is_no_blob(
+    store: BlobStore, size: int, function: DigestFunction
+) -> None:
+    data = noise(size)
+    for other in (size - 1, size + 1):
+        false = named(data, function)._replace(size=other)
+        with pytest.raises(DigestMismatch):
+            await store.write(false, in_chunks(data, 3000))
+        assert await store.find_missing([false]) == {false}
+
+
 async def test_read_many_returns_those_that_are_there(store: BlobStore) -> None:
     blobs = {named(data): data for data in (noise(size) for size in SIZES[:6])}
     await store.write_many(blobs)
