@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from re_client.blobs import RemoteStore
 from re_client.connection import Connection, Retry, connected
 from re_client.parallel import first_of
-from re_client.worker_link import worker_link
+from re_client.worker_link import WORKER_HEADER, worker_link
 from re_config.schema import Config
 from worker.assembly import InputsUnsafe, assembled, offer_of
 from worker.folders import FolderTaken
@@ -47,7 +47,8 @@ async def work_until_stopped(server: str, instance_name: str, config: Config) ->
     stop = _Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.on_signal)
-    async with connected(server, retry=RETRY) as connection:
+    async with connected(server, retry=RETRY) as opened:
+        connection = replace(opened, metadata=(*opened.metadata, (WORKER_HEADER, b"1")))
         await first_of(_work(connection, instance_name, config, stop.asked), stop.at_once.wait())
 
 

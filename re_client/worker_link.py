@@ -12,6 +12,7 @@ from protos import worker_pb2
 from protos.worker_pb2_grpc import WorkersStub
 from re_client.connection import Connection, told_apart
 
+WORKER_HEADER = "holdfast-worker"  # of every call of a worker; its value is left open
 CLOSE_SECONDS = 5.0  # how long the server has to take in what was sent, when the stream ends
 
 Call = grpc.aio.StreamStreamCall[worker_pb2.FromWorker, worker_pb2.ToWorker]

@@ -41,6 +41,10 @@ class Server(Table, frozen=True):
     max_batch_bytes: Count = 4_000_000
     """Announced bound on the blobs of one BatchUpdateBlobs or BatchReadBlobs call."""
 
+    max_blob_bytes: Annotated[int, Meta(ge=0)] = 0
+    """Announced bound on one blob that a client uploads, in whatever way; 0 for none. Outputs of
+    actions are bound by worker.max_output_bytes alone."""
+
     max_inline_bytes: Count = MIB
     """Most bytes of stdout, stderr and files put into one ActionResult on request. Clients stop
     reading a message at 4 MiB."""

@@ -54,6 +54,7 @@ from re_server.reruns import Reruns
 from re_server.result_uploads import ResultUploads
 from re_server.review import Review
 from re_server.settlement import Settlement
+from re_server.upload_limit import UploadLimit
 from re_server.verifying import Verifier
 from re_server.witness import Witness
 from re_server.workers_service import WorkersService
@@ -100,6 +101,7 @@ class Shared:
 
     instances: Instances
     limits: TreeLimits
+    upload_limit: UploadLimit
     results: DiskResults
     judge: Judge
     cache: ActionCache
@@ -152,7 +154,9 @@ async def assembled(
         parts = Parts(
             capabilities=_capabilities_service(config, shared, executes=dispatcher is not None),
             cas=_cas_service(config, store, shared),
-            byte_stream=ByteStreamService(shared.instances, store.blobs, writes, LogBytes(logs)),
+            byte_stream=ByteStreamService(
+                shared.instances, store.blobs, writes, LogBytes(logs), shared.upload_limit
+            ),
             log_stream=LogStreamService(shared.instances, logs),
             action_cache=_action_cache_service(config, store, shared, uploads),
             http_cache=_http_cache(config, store, shared, uploads, registry),
@@ -181,6 +185,7 @@ def _shared(config: Config, store: OpenStore, ledger: Ledger | None) -> Shared:
     return Shared(
         Instances(config.instances, config.default),
         limits,
+        UploadLimit(config.server.max_blob_bytes),
         results,
         Judge(results, ruled=review.add),
         cache,
@@ -270,6 +275,7 @@ def _capabilities_service(config: Config, shared: Shared, *, executes: bool) -> 
     return CapabilitiesService(
         shared.instances,
         config.server.max_batch_bytes,
+        config.server.max_blob_bytes,
         executes=executes,
         chunkings=chunkings(config.chunking),
     )
@@ -282,6 +288,7 @@ def _cas_service(config: Config, store: OpenStore, shared: Shared) -> CasService
         shared.presence,
         remembered_bytes=config.store.inline_bytes,
         max_batch_bytes=config.server.max_batch_bytes,
+        limit=shared.upload_limit,
         limits=shared.limits,
         chunked=chunked_blobs(config.chunking, store, shared.instances),
     )
@@ -334,6 +341,7 @@ def _http_cache(
         uploads,
         hit=shared.witness.hit,
         answered=HttpMetrics(registry).answered,
+        limit=shared.upload_limit,
         max_result_bytes=config.limits.message_blob_bytes,
     )
 

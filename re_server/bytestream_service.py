@@ -10,13 +10,15 @@ from cas.names import varint
 from cas.store import BlobStore
 from protos import bytestream_pb2, bytestream_pb2_grpc
 from re_client.status import NotServed, OutOfRange, Refused, Unserved
-from re_server.compression import compressed
+from re_server.compression.stream import compressed
+from re_server.compression.zstd import Zstd
 from re_server.instances import Instances
 from re_server.log_stream_service import LogBytes
 from re_server.log_streams import parse_log_name
 from re_server.open_writes import OpenWrite, OpenWrites
-from re_server.resource_name import IDENTITY, ZSTD, Resource, parse_read, parse_write
+from re_server.resource_name import Resource, parse_read, parse_write
 from re_server.rpc import Context
+from re_server.upload_limit import UploadLimit
 from re_server.write_message import WriteMessage
 from re_server.write_stream import check_follows, check_last, parsed
 
@@ -30,17 +32,23 @@ class Unfinished(Refused):
 
 
 class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
-    """google.bytestream.ByteStream: blobs as they are and compressed with zstd, and logs."""
+    """google.bytestream.ByteStream: blobs as they are and compressed, and logs."""
 
     raw_methods = frozenset({"Read", "Write"})
 
     def __init__(
-        self, instances: Instances, blobs: BlobStore, writes: OpenWrites, logs: LogBytes
+        self,
+        instances: Instances,
+        blobs: BlobStore,
+        writes: OpenWrites,
+        logs: LogBytes,
+        limit: UploadLimit,
     ) -> None:
         self._instances = instances
         self._blobs = blobs
         self._writes = writes
         self._logs = logs
+        self._limit = limit
 
     async def Read(self, request: bytes, context: Context) -> AsyncIterator[bytes]:  # type: ignore[override]  # raw: a message would copy each chunk twice
         """Send a blob's or a log's bytes from read_offset on, read_limit of them at most.
@@ -64,15 +72,16 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
         digest, offset = resource.digest, request.read_offset
         if not 0 <= offset <= digest.size:
             raise OutOfRange(f"read_offset {offset}: the blob has {digest.size} bytes")
-        if resource.compressor == IDENTITY:
-            return self._blobs.read(digest, offset=offset)
-        if request.read_limit:
+        if resource.codec and request.read_limit:
             raise Refused(f"read_limit {request.read_limit}: must be 0 for a compressed blob")
-        if resource.compressor == ZSTD and offset == 0:
+        if offset == 0 and isinstance(resource.codec, Zstd):
             stored = self._blobs.read_packed(digest)
             if stored is not None:
                 return stored
-        return compressed(self._blobs.read(digest, offset=offset))
+        chunks = self._blobs.read(digest, offset=offset)
+        return (
+            compressed(resource.codec, chunks, digest.size - offset) if resource.codec else chunks
+        )
 
     async def Write(self, requests: AsyncIterable[bytes], context: Context) -> bytes:  # type: ignore[override]  # raw, see write_message.py
         """Take a blob in; end at once where it is there already.
@@ -91,14 +100,15 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
         resource = parse_write(name, self._instances)
         if await self._is_there(resource.digest):
             return _committed(resource, resource.digest.size)
-        if first.finish_write and not first.write_offset and resource.compressor == IDENTITY:
+        self._limit.check(resource.digest, resource.instance, context)
+        if first.finish_write and not first.write_offset and not resource.codec:
             await check_last(messages)
             await self._blobs.write_all(bytes(first.data), resource.digest)
             return _committed(resource, resource.digest.size)
         write = self._opened(name, resource, first.write_offset)
         sent = await self._received(name, write, first, messages)
         if sent is None:  # the store wanted no more of it
-            sent = COMPRESSED_SIZE if resource.compressor != IDENTITY else resource.digest.size
+            sent = COMPRESSED_SIZE if resource.codec else resource.digest.size
         try:
             await write.finish()
         finally:
@@ -204,7 +214,7 @@ def _check_header(context: Context, name: str) -> None:
 
 
 def _committed(resource: Resource, size: int) -> bytes:
-    early = size if resource.compressor == IDENTITY else COMPRESSED_SIZE
+    early = COMPRESSED_SIZE if resource.codec else size
     return bytestream_pb2.WriteResponse(committed_size=early).SerializeToString()
 
 

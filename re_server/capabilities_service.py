@@ -8,6 +8,7 @@ from cas.digest import DigestFunction
 from cas.splitting import Chunkings
 from cas.wire import TO_WIRE
 from protos import remote_execution_pb2 as reapi, remote_execution_pb2_grpc, semver_pb2
+from re_server.compression.codecs import CODECS
 from re_server.instances import Instances
 from re_server.rpc import Context
 from worker.command import NODE_PROPERTIES
@@ -17,13 +18,14 @@ from worker.command import NODE_PROPERTIES
 class CapabilitiesService(remote_execution_pb2_grpc.CapabilitiesServicer):
     """build.bazel.remote.execution.v2.Capabilities.
 
-    max_batch_bytes: as announced; clients cut their batches by it.
-    executes: whether the Execution service is served too. chunkings: how blobs are cut, None where
-    they are not.
+    max_batch_bytes: as announced; clients cut their batches by it. max_blob_bytes: of an upload,
+    0 for no limit. executes: whether the Execution service is served too. chunkings: how blobs are
+    cut, None where they are not.
     """
 
     instances: Instances
     max_batch_bytes: int
+    max_blob_bytes: int
     executes: bool
     chunkings: Chunkings | None
 
@@ -41,7 +43,9 @@ class CapabilitiesService(remote_execution_pb2_grpc.CapabilitiesServicer):
                 ),
                 max_batch_total_size_bytes=self.max_batch_bytes,
                 symlink_absolute_path_strategy=reapi.SymlinkAbsolutePathStrategy.ALLOWED,
-                supported_compressors=[reapi.Compressor.ZSTD],
+                supported_compressors=[codec.number for codec in CODECS],
+                supported_batch_update_compressors=[codec.number for codec in CODECS],
+                max_cas_blob_size_bytes=self.max_blob_bytes,
             ),
             low_api_version=semver_pb2.SemVer(major=2, minor=0),
             high_api_version=semver_pb2.SemVer(major=2, minor=11),

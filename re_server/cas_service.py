@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from itertools import chain
 
@@ -13,11 +14,22 @@ from cas.tree import TreeLimits, is_empty
 from cas.wire import digest_to
 from protos import remote_execution_pb2 as reapi, remote_execution_pb2_grpc
 from re_client.status import NotOffered, Refused, to_status
-from re_server.batches import read_entry, read_failure, update_entry, update_failure
+from re_server.batches import (
+    Packed,
+    packed_entries,
+    read_entry,
+    read_failure,
+    unpack,
+    update_entry,
+    update_failure,
+)
 from re_server.chunked import ChunkedBlobs
+from re_server.compression.codec import Codec
+from re_server.compression.codecs import codec_numbered, preferred
 from re_server.get_tree import pages
 from re_server.instances import Instances
 from re_server.rpc import Context
+from re_server.upload_limit import UploadLimit
 
 
 class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
@@ -25,7 +37,8 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
 
     presence: what of the store need not be looked up again. remembered_bytes: blobs up to this
     size are remembered in it; larger ones are files, which are looked at each time.
-    max_batch_bytes: bound on one call's blobs. chunked: None where blobs are not split and spliced.
+    max_batch_bytes: bound on one call's blobs, uncompressed. limit: bound on one blob's upload.
+    chunked: None where blobs are not split and spliced.
     """
 
     raw_methods = frozenset({"FindMissingBlobs", "BatchUpdateBlobs", "BatchReadBlobs"})
@@ -38,6 +51,7 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
         *,
         remembered_bytes: int,
         max_batch_bytes: int,
+        limit: UploadLimit,
         limits: TreeLimits,
         chunked: ChunkedBlobs | None,
     ) -> None:
@@ -46,6 +60,7 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
         self._presence = presence
         self._remembered_bytes = remembered_bytes
         self._max_batch_bytes = max_batch_bytes
+        self._limit = limit
         self._limits = limits
         self._chunked = chunked
 
@@ -99,25 +114,43 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
         known = self._presence.known(function)
         answers: list[bytes] = []
         wanted: dict[Digest, bytes] = {}
+        packed: list[Packed] = []
         places: dict[Digest, int] = {}
         for at, each in enumerate(parsed.requests):
             said = each.digest.SerializeToString()
             answers.append(update_entry(said))
             data = each.data
             try:
-                if each.compressor != reapi.Compressor.IDENTITY:
-                    raise _compressed(at)
-                if said[2:] not in known or len(data) != each.digest.size_bytes:
-                    digest = _usual(said, function) or self._update_digest(parsed, at)
+                codec = _codec(each.compressor, at) if each.compressor else None
+                if said[2:] in known and (codec or len(data) == each.digest.size_bytes):
+                    continue
+                digest = _usual(said, function) or self._update_digest(parsed, at)
+                self._limit.check(digest, parsed.instance_name, context)
+                places[digest] = at
+                if codec:
+                    packed.append(Packed(digest, data, codec))
+                else:
                     wanted[digest] = data
-                    places[digest] = at
             except (InvalidDigest, Refused) as error:
                 answers[at] = update_failure(said, to_status(error))
-        failed = await self._blobs.write_many(wanted) if wanted else {}
-        for digest, reason in failed.items():
+        for digest, reason in (await self._keep(wanted, packed)).items():
             said = digest_to(digest).SerializeToString()
             answers[places[digest]] = update_failure(said, to_status(reason))
         return b"".join(answers)
+
+    async def _keep(
+        self, blobs: dict[Digest, bytes], packed: Collection[Packed]
+    ) -> dict[Digest, Exception]:
+        """Keep `blobs`, and what `packed` stands for; return what went wrong with some.
+
+        What is packed is taken apart in a thread: 4 MB take up to 30 ms.
+        """
+        failed: dict[Digest, Exception] = {}
+        if packed:
+            self._bound(sum(map(len, blobs.values())) + sum(each.digest.size for each in packed))
+            unpacked, failed = await asyncio.to_thread(unpack, packed)
+            blobs |= unpacked
+        return failed | await self._blobs.write_many(blobs) if blobs else failed
 
     def _update_digest(self, request: reapi.BatchUpdateBlobsRequest, at: int) -> Digest:
         return self._instances.digest(
@@ -128,9 +161,13 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
         )
 
     async def BatchReadBlobs(self, request: bytes, context: Context) -> bytes:  # type: ignore[override]  # raw, see batches.py
-        digests = self._read_digests(request)
+        """Send each blob, compressed where the client accepts it and it gets smaller."""
+        digests, codec = self._read_digests(request)
         self._bound(sum([digest.size for digest in digests]))
-        answer, missing = await self._blobs.read_joined(digests, read_entry)
+        if codec:
+            answer, missing = await self._read_packed(digests, codec)
+        else:
+            answer, missing = await self._blobs.read_joined(digests, read_entry)
         for digest in missing:
             if is_empty(digest):
                 answer += read_entry(digest)
@@ -138,17 +175,28 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
                 answer += read_failure(digest, to_status(BlobNotFound(digest)))
         return answer
 
-    def _read_digests(self, request: bytes) -> list[Digest]:
+    async def _read_packed(
+        self, digests: Collection[Digest], codec: Codec
+    ) -> tuple[bytes, list[Digest]]:
+        """Return the entries of those that are there, and those that are not."""
+        found = await self._blobs.read_many(digests)
+        entries = await asyncio.to_thread(packed_entries, found, codec)
+        missing = [digest for digest in digests if digest not in found]
+        return b"".join([entries[digest] for digest in digests if digest in found]), missing
+
+    def _read_digests(self, request: bytes) -> tuple[list[Digest], Codec | None]:
+        """Return what is asked for, and how it is to be compressed, if it is."""
         asked = cut(request, function_field=4)
         if asked is not None:
             hash = asked.pieces[0][:HASH_CHARACTERS].decode(errors="replace")
             function = self._instances.function(asked.instance, asked.function, hash)
             with suppress(InvalidDigest):
-                return [digest_in(piece, function) for piece in asked.pieces]
+                return [digest_in(piece, function) for piece in asked.pieces], None
         parsed = reapi.BatchReadBlobsRequest.FromString(request)
-        return self._instances.digests(
+        digests = self._instances.digests(
             parsed.instance_name, parsed.digest_function, parsed.digests, field="digests"
         )
+        return digests, preferred(parsed.acceptable_compressors)
 
     async def GetTree(
         self, request: reapi.GetTreeRequest, context: Context
@@ -177,7 +225,11 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
     async def SpliceBlob(
         self, request: reapi.SpliceBlobRequest, context: Context
     ) -> reapi.SpliceBlobResponse:
-        return await self._offered("SpliceBlob").splice(request)
+        chunked = self._offered("SpliceBlob")
+        name, function = request.instance_name, request.digest_function
+        blob = self._instances.digest(name, function, request.blob_digest, field="blob_digest")
+        self._limit.check(blob, name, context)
+        return await chunked.splice(request)
 
     def _offered(self, method: str) -> ChunkedBlobs:
         if self._chunked is None:
@@ -199,5 +251,8 @@ def _usual(said: bytes, function: DigestFunction) -> Digest | None:
     return digest_in(said[2:], function)
 
 
-def _compressed(at: int) -> Refused:
-    return Refused(f"requests[{at}].compressor: batches are not compressed here")
+def _codec(compressor: int, at: int) -> Codec:
+    try:
+        return codec_numbered(compressor)
+    except Refused as error:
+        raise Refused(f"requests[{at}].compressor: {error}") from None

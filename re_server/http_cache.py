@@ -24,13 +24,15 @@ from cas.store import BlobNotFound
 from protos import remote_execution_pb2 as reapi
 from re_client.status import NotServed, Refused
 from re_server.caller import Caller
-from re_server.compression import Decoder, compressed
+from re_server.compression.stream import compressed
+from re_server.compression.zstd import Zstd
 from re_server.http_status import LengthRequired, TooLarge, UnsupportedEncoding, answer_of
 from re_server.instances import Instances
 from re_server.overlay import Overlay
 from re_server.result_uploads import ResultUploads
+from re_server.upload_limit import UploadLimit
 
-ZSTD, IDENTITY = "zstd", "identity"
+ZSTD, IDENTITY = Zstd(), "identity"
 SIZE_HEADER = "X-Digest-SizeBytes"  # bazel-remote's: the size of a blob that is sent compressed
 TYPE = "application/octet-stream"
 MAX_DIGITS = 18  # of a size
@@ -58,7 +60,7 @@ class HttpCache:
     Actions, and there is none, the size counts as 0.
 
     hit: told of each hit. answered: told of each answer, by method, kind and status.
-    max_result_bytes: bound on an ActionResult.
+    max_result_bytes: bound on an ActionResult. limit: on a blob's upload.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class HttpCache:
         hit: Callable[[ActionKey], object],
         answered: Callable[[str, str, int], object],
         max_result_bytes: int,
+        limit: UploadLimit,
     ) -> None:
         self._instances = instances
         self._blobs = blobs
@@ -81,6 +84,7 @@ class HttpCache:
         self._hit = hit
         self._answered = answered
         self._max_result_bytes = max_result_bytes
+        self._limit = limit
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer a request of the cache: all pass here, before anything is looked up."""
@@ -148,8 +152,10 @@ class HttpCache:
         digest = self._named(target)
         response = web.StreamResponse(headers={"Content-Type": TYPE, "Vary": "Accept-Encoding"})
         if _accepts_zstd(request):
-            response.headers["Content-Encoding"] = ZSTD
-            chunks = self._blobs.read_packed(digest) or compressed(self._blobs.read(digest))
+            response.headers["Content-Encoding"] = ZSTD.name
+            chunks = self._blobs.read_packed(digest) or compressed(
+                ZSTD, self._blobs.read(digest), digest.size
+            )
         else:
             response.content_length = digest.size
             chunks = self._blobs.read(digest)
@@ -169,17 +175,18 @@ class HttpCache:
     async def _put_blob(self, request: web.Request, target: Target) -> web.Response:
         """Take a blob in, whose bytes are held against its hash on the way."""
         coding = request.headers.get("Content-Encoding", IDENTITY).lower()
-        if coding not in {IDENTITY, ZSTD}:
+        if coding not in {IDENTITY, ZSTD.name}:
             raise UnsupportedEncoding(f"Content-Encoding {coding!r}: may be zstd or left out")
         content: AsyncIterator[bytes] = aiter(request.content.iter_any())
         size = _said_size(request) if SIZE_HEADER in request.headers else request.content_length
-        if coding == ZSTD:
+        if coding == ZSTD.name:
             head = await _head(request.content)
             size = size if SIZE_HEADER in request.headers else _frame_size(head)
             content = _decoded(head, content)
         if size is None:
             raise LengthRequired(f"say how large the blob is, in Content-Length or {SIZE_HEADER}")
         digest = Digest.parse(target.digest.hash, size, target.digest.function)
+        self._limit.check(digest, target.instance, None)
         await self._blobs.write(digest, content)
         return web.Response()
 
@@ -204,7 +211,7 @@ def _accepts_zstd(request: web.Request) -> bool:
     """Source: RFC 9110, section 12.5.3."""
     for each in request.headers.get("Accept-Encoding", "").lower().split(","):
         coding, _, weight = each.replace(" ", "").partition(";")
-        if coding == ZSTD:
+        if coding == ZSTD.name:
             return not _REFUSES.fullmatch(weight)
     return False
 
@@ -234,7 +241,7 @@ def _frame_size(head: bytes) -> int | None:
 
 
 async def _decoded(head: bytes, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    decoder = Decoder()
+    decoder = ZSTD.decoder()
     for part in decoder.decode(head):
         yield part
     async for chunk in content:

@@ -10,6 +10,7 @@ from google.rpc.code_pb2 import Code
 
 from cas.store import BlobTooLarge, StoreFull
 from re_client.status import RETRY_SECONDS, Refused, to_status
+from re_server.upload_limit import BlobOverLimit
 
 
 class LengthRequired(Refused):
@@ -28,6 +29,7 @@ class UnsupportedEncoding(Refused):
 _OWN: Mapping[type[Exception], HTTPStatus] = {
     LengthRequired: HTTPStatus.LENGTH_REQUIRED,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    BlobOverLimit: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     BlobTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     StoreFull: HTTPStatus.INSUFFICIENT_STORAGE,

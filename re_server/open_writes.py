@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager
 
 from cas.store import BlobStore, Chunk, DigestMismatch
 from re_client.status import Overloaded, Unserved
-from re_server.compression import Decoder
-from re_server.resource_name import IDENTITY, Resource
+from re_server.resource_name import Resource
 
 QUEUED_PARTS = 2  # between a connection and the store; each is about PART_BYTES
 PART_BYTES = 256 * 1024  # what is collected before it is handed on: Bazel sends 16 KiB at a time
@@ -30,7 +29,7 @@ class OpenWrite:
         self.received = 0
         self.used = time.monotonic()
         self.holder: object = None
-        self._decoder = None if resource.compressor == IDENTITY else Decoder()
+        self._decoder = resource.codec.decoder() if resource.codec else None
         self._parts: asyncio.Queue[list[Chunk] | None] = asyncio.Queue(QUEUED_PARTS)
         self._collected: list[Chunk] = []
         self._collected_bytes = 0
@@ -51,8 +50,8 @@ class OpenWrite:
         Source: remote_execution.proto, service ContentAddressableStorage: the first offset of a
         compressed upload counts bytes of the blob, what follows it is a stream of its own.
         """
-        if self._decoder is not None:
-            self._decoder = Decoder()
+        if self.resource.codec:
+            self._decoder = self.resource.codec.decoder()
 
     async def add(self, data: Chunk) -> None:
         """Take the next bytes as they came; raise Refused or DigestMismatch."""

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from cas.digest import Digest, DigestFunction, InvalidDigest
 from cas.wire import FROM_WIRE, INFERRED
 from re_client.status import Refused
+from re_server.compression.codec import Codec
+from re_server.compression.codecs import codec_named
 from re_server.instances import Instances
 
-IDENTITY = "identity"
-ZSTD = "zstd"
-COMPRESSORS = frozenset({IDENTITY, ZSTD})
 _NAMED = {str(function): function for function in FROM_WIRE.values()}
 _READ_FORM = (
-    "{instance_name}/blobs/{hash}/{size} or {instance_name}/compressed-blobs/zstd/{hash}/{size}"
+    "{instance_name}/blobs/{hash}/{size} or "
+    "{instance_name}/compressed-blobs/{compressor}/{hash}/{size}"
 )
 _WRITE_FORM = (
     "{instance_name}/uploads/{uuid}/blobs/{hash}/{size} or "
-    "{instance_name}/uploads/{uuid}/compressed-blobs/zstd/{hash}/{size}"
+    "{instance_name}/uploads/{uuid}/compressed-blobs/{compressor}/{hash}/{size}"
 )
 
 
@@ -26,12 +26,12 @@ _WRITE_FORM = (
 class Resource:
     """What a resource name says.
 
-    digest: of the bytes without compression. compressor: `identity` or `zstd`.
+    digest: of the bytes without compression. codec: what they are compressed with, if at all.
     """
 
     instance: str
     digest: Digest
-    compressor: str
+    codec: Codec | None
 
 
 def parse_read(name: str, instances: Instances) -> Resource:
@@ -69,11 +69,12 @@ def _blob(
 ) -> Resource:
     """Read `blobs/…` or `compressed-blobs/{compressor}/…`."""
     form = _READ_FORM if exact else _WRITE_FORM
-    compressor, rest = IDENTITY, segments[1:]
+    codec, rest = None, segments[1:]
     if segments[0] == "compressed-blobs" and rest:
-        compressor, rest = rest[0], rest[1:]
-        if compressor not in COMPRESSORS - {IDENTITY}:
-            raise Refused(f"resource_name {name!r}: compressor {compressor!r} is not served here")
+        try:
+            codec, rest = codec_named(rest[0]), rest[1:]
+        except Refused as error:
+            raise Refused(f"resource_name {name!r}: {error}") from None
     elif segments[0] != "blobs":
         raise Refused(f"resource_name {name!r}: the form is {form}")
     function: DigestFunction | None = None
@@ -86,7 +87,7 @@ def _blob(
     function = function or instances.function(instance, 0, rest[0])
     instances.find(instance)
     try:
-        return Resource(instance, Digest.parse(rest[0], int(rest[1]), function), compressor)
+        return Resource(instance, Digest.parse(rest[0], int(rest[1]), function), codec)
     except InvalidDigest as error:
         raise InvalidDigest(f"resource_name {name!r}: {error}") from None
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
+import brotli
 import zstandard
 
 from protos import remote_execution_pb2 as reapi
+
+RAW = -zlib.MAX_WBITS  # RFC 1951, without a header
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +35,25 @@ def _unzstd(data: bytes) -> bytes:
 
 
 def _brotli(data: bytes) -> bytes:
-    raise NotImplementedError("the server announced brotli: give this client a codec for it")
+    packed: bytes = brotli.compress(data)
+    return packed
+
+
+def _unbrotli(data: bytes) -> bytes:
+    plain: bytes = brotli.decompress(data)
+    return plain
+
+
+def _deflate(data: bytes) -> bytes:
+    stream = zlib.compressobj(wbits=RAW)
+    return stream.compress(data) + stream.flush()
 
 
 # In the order in which Buck2 prefers them.
 PREFERRED = {
     reapi.Compressor.ZSTD: Compression("zstd", zstandard.ZstdCompressor().compress, _unzstd),
-    reapi.Compressor.BROTLI: Compression("brotli", _brotli, _brotli),
-    reapi.Compressor.DEFLATE: Compression("deflate", zlib.compress, zlib.decompress),
+    reapi.Compressor.BROTLI: Compression("brotli", _brotli, _unbrotli),
+    reapi.Compressor.DEFLATE: Compression("deflate", _deflate, partial(zlib.decompress, wbits=RAW)),
 }
 
 

@@ -15,8 +15,8 @@ from tests.buck2.actions import Blobs
 from tests.buck2.connection import Connection, InfrastructureError, Settings, connected
 from tests.buck2.downloads import batch_read, download, read
 from tests.buck2.uploads import key, upload
+from tests.compressors import unpack
 from tests.protocol.blobs import unique
-from tests.protocol.frames import unpack
 from tests.serving import Served
 
 
@@ -61,7 +61,7 @@ async def test_a_read_is_one_zstd_frame(client: Connection) -> None:
         resource_name=f"compressed-blobs/zstd/{digest.hash}/{digest.size_bytes}"
     )
     pieces = [reply.data async for reply in stub.Read(request)]
-    assert unpack(pieces) == data
+    assert unpack("zstd", b"".join(pieces)) == data
 
 
 @pytest.mark.parametrize("batch_bytes", [1_000_000, 4_000_000])

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import replace
 
-import grpc
 import pytest
 from google.rpc import code_pb2
 
@@ -14,6 +14,7 @@ from protos import (
     remote_execution_pb2_grpc as reapi_grpc,
 )
 from tests.buck2.actions import Blobs
+from tests.buck2.compression import PREFERRED
 from tests.buck2.connection import Connection, InfrastructureError, Settings, connected
 from tests.buck2.downloads import download, read
 from tests.buck2.pinging import pinging
@@ -172,21 +173,16 @@ async def test_an_early_answer_to_a_write_does_not_cancel_the_stream(
         assert bytestream_pb2.WriteResponse.FromString(answer).committed_size == len(data)
 
 
-async def test_compressors_that_were_not_announced_are_refused_in_words(served: Served) -> None:
-    # Buck2 rule: brotli and deflate are used with servers that announce them; this one does not.
-    blobs = Blobs()
-    digest = blobs.add(unique())
-    async with connected(served.grpc) as connection:
-        stub = bytestream_pb2_grpc.ByteStreamStub(connection.cas)
-        for compressor in ("brotli", "deflate"):
-            name = f"uploads/{uuid.uuid4()}/compressed-blobs/{compressor}/{digest.hash}/100"
-            request = bytestream_pb2.WriteRequest(resource_name=name, finish_write=True, data=b"x")
-            with pytest.raises(grpc.aio.AioRpcError, match=compressor) as caught:
-                await stub.Write(iter([request]))
-            assert caught.value.code() in {
-                grpc.StatusCode.UNIMPLEMENTED,
-                grpc.StatusCode.INVALID_ARGUMENT,
-            }
+@pytest.mark.parametrize("compressor", PREFERRED, ids=reapi.Compressor.Value.Name)
+async def test_every_compressor_that_it_may_choose_works(
+    client: Connection, compressor: reapi.Compressor.Value.ValueType
+) -> None:
+    # Buck2 rule: brotli and deflate are used with servers that announce them and no zstd.
+    choosing = replace(client, compression=PREFERRED[compressor])
+    data = b"compressible " * 200_000 + unique()
+    digest = Blobs().add(data)
+    assert await write(choosing, key(digest), data) > 0
+    assert await read(choosing, digest) == data
 
 
 async def test_a_batch_answers_each_blob_and_never_that_it_was_there(client: Connection) -> None:

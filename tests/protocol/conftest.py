@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from protos import remote_execution_pb2 as reapi
-from tests.protocol.blobs import FUNCTIONS, name_of
+from tests.protocol.blobs import ALL_FUNCTIONS, FUNCTIONS, name_of
 from tests.protocol.peer import Peer, connected
 from tests.protocol.servers import Servers, servers_in
 from tests.serving import Served
@@ -29,6 +29,10 @@ worker.slots = 8
 digest_function = "blake3"
 [instances.sha1]
 digest_function = "sha1"
+[instances.sha256tree]
+digest_function = "sha256tree"
+[instances.gitsha1]
+digest_function = "gitsha1"
 [instances.replace]
 allow_pin_replace = true
 [instances.strict]
@@ -66,6 +70,13 @@ def peer(served: Served) -> Iterator[Peer]:
 
 @pytest.fixture(params=FUNCTIONS, ids=name_of)
 def each(peer: Peer, request: pytest.FixtureRequest) -> Peer:
-    """The instance "" in each digest function that is served, which every request names."""
+    """The instance "" in the digest functions of most clients, which every request names."""
+    function: reapi.DigestFunction.Value.ValueType = request.param
+    return peer.using(function)
+
+
+@pytest.fixture(params=ALL_FUNCTIONS, ids=name_of)
+def every(peer: Peer, request: pytest.FixtureRequest) -> Peer:
+    """As `each`, in every digest function that is served."""
     function: reapi.DigestFunction.Value.ValueType = request.param
     return peer.using(function)

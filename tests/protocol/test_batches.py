@@ -1,18 +1,24 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import cast
 
 import grpc
 import pytest
-import zstandard
 from google.rpc import code_pb2, status_pb2
 
 from protos import remote_execution_pb2 as reapi
+from tests.compressors import pack, unpack
 from tests.protocol.blobs import SHA256, UNNAMED, digest_of, key, unique
 from tests.protocol.peer import CALL_SECONDS, Peer, Refusal, attempt, refused
 
-IDENTITY, WITH_ZSTD = reapi.Compressor.IDENTITY, reapi.Compressor.ZSTD
-UNTRUE_COMPRESSORS = (reapi.Compressor.DEFLATE, reapi.Compressor.BROTLI, 9)
+IDENTITY = reapi.Compressor.IDENTITY
+UNKNOWN = cast("reapi.Compressor.Value.ValueType", 99)
+COMPRESSORS = (reapi.Compressor.ZSTD, reapi.Compressor.DEFLATE, reapi.Compressor.BROTLI)
+
+
+def name_of_compressor(number: reapi.Compressor.Value.ValueType) -> str:
+    return reapi.Compressor.Value.Name(number).lower()
 
 
 def cache_capabilities(peer: Peer) -> reapi.CacheCapabilities:
@@ -205,51 +211,103 @@ def test_replies_are_compressed_only_for_those_who_accept_it(each: Peer) -> None
     # REAPI rule: a reply's compressor is identity or one that the request accepts.
     data = b"very compressible " * 5000
     digest = each.put_one(data)
-    (plain,) = each.batch_read(digest)
-    assert (plain.compressor, plain.data) == (IDENTITY, data)
-    (entry,) = each.batch_read(digest, accept=[IDENTITY])
-    assert (entry.compressor, entry.data) == (IDENTITY, data)
-    (entry,) = each.batch_read(digest, accept=[WITH_ZSTD])
-    assert entry.compressor in {IDENTITY, WITH_ZSTD}
-    unpacked = (
-        zstandard.ZstdDecompressor().decompress(entry.data, max_output_size=len(data))
-        if entry.compressor == WITH_ZSTD
-        else entry.data
-    )
-    assert unpacked == data
+    for accept in ([], [IDENTITY], [UNKNOWN], [UNKNOWN, IDENTITY]):
+        (plain,) = each.batch_read(digest, accept=accept)
+        assert (plain.compressor, plain.data) == (IDENTITY, data)
+    for number in COMPRESSORS:
+        (entry,) = each.batch_read(digest, accept=[UNKNOWN, number])
+        assert entry.compressor == number
+        assert len(entry.data) < 1000
+        assert unpack(name_of_compressor(number), entry.data) == data
 
 
-def test_a_missing_blob_has_no_compressor(each: Peer) -> None:
+def test_of_several_that_are_accepted_zstd_is_used(peer: Peer) -> None:
+    digest = peer.put_one(b"very compressible " * 50)
+    for accept in (COMPRESSORS, COMPRESSORS[::-1]):
+        (entry,) = peer.batch_read(digest, accept=accept)
+        assert entry.compressor == reapi.Compressor.ZSTD
+
+
+def test_what_does_not_get_smaller_is_sent_as_it_is(peer: Peer) -> None:
+    blobs = [b"", b"tiny" * 50, unique(5000)]
+    for entry, data in zip(
+        peer.batch_read(*peer.put(*blobs), accept=COMPRESSORS), blobs, strict=True
+    ):
+        assert (entry.status.code, entry.compressor, entry.data) == (code_pb2.OK, IDENTITY, data)
+
+
+def test_a_missing_blob_has_no_compressor(peer: Peer) -> None:
     # REAPI rule: a reply without data has compressor identity.
-    (entry,) = each.batch_read(each.digest(unique()), accept=[WITH_ZSTD])
-    assert (entry.status.code, entry.compressor) == (code_pb2.NOT_FOUND, IDENTITY)
+    there, absent = peer.put_one(b"a" * 1000), peer.digest(unique())
+    entries = {key(entry.digest): entry for entry in peer.batch_read(absent, there, there, accept=COMPRESSORS)}  # fmt: skip  # noqa: E501
+    missing = entries[key(absent)]
+    assert (missing.status.code, missing.compressor) == (code_pb2.NOT_FOUND, IDENTITY)
+    assert entries[key(there)].compressor == reapi.Compressor.ZSTD
 
 
-def test_an_unknown_compressor_that_is_accepted_besides_does_no_harm(peer: Peer) -> None:
-    data = unique()
-    digest = peer.put_one(data)
-    (entry,) = peer.batch_read(digest, accept=[reapi.Compressor.BROTLI])
-    assert (entry.compressor, entry.data) == (IDENTITY, data)
-
-
-def test_zstd_uploads_work_if_they_are_announced_and_are_refused_if_not(each: Peer) -> None:
+@pytest.mark.parametrize("compressor", COMPRESSORS, ids=name_of_compressor)
+def test_uploads_in_every_announced_compressor_are_kept(
+    peer: Peer, compressor: reapi.Compressor.Value.ValueType
+) -> None:
     # REAPI rule: compressors of batch uploads are those of supported_batch_update_compressors.
-    data = b"0123456789" * 1000
-    packed = zstandard.ZstdCompressor().compress(data)
-    announced = cache_capabilities(each).supported_batch_update_compressors
-    expected = code_pb2.OK if WITH_ZSTD in announced else code_pb2.INVALID_ARGUMENT
-    digest = each.digest(data)
-    assert codes(update(each, (digest, packed), compressor=WITH_ZSTD)) == [expected]
-    if expected == code_pb2.OK:
-        assert each.read(digest) == data
+    assert compressor in cache_capabilities(peer).supported_batch_update_compressors
+    name = name_of_compressor(compressor)
+    blobs = [unique(50) * 200, unique(100), b""]
+    sent = [(peer.digest(data), pack(name, data)) for data in blobs]
+    for _ in range(2):  # the second time they are there
+        assert codes(update(peer, *sent, compressor=compressor)) == [code_pb2.OK] * 3
+    for (digest, _), data in zip(sent, blobs, strict=True):
+        assert peer.read(digest) == data
 
 
-@pytest.mark.parametrize("compressor", UNTRUE_COMPRESSORS)
+def test_each_blob_of_a_batch_has_a_compressor_of_its_own(peer: Peer) -> None:
+    request = reapi.BatchUpdateBlobsRequest()
+    blobs = [unique(50) * 20 for _ in range(8)]
+    for data, number in zip(blobs, (*COMPRESSORS, IDENTITY) * 2, strict=True):
+        packed = pack(name_of_compressor(number), data) if number else data
+        request.requests.add(digest=peer.digest(data), data=packed, compressor=number)
+    responses = peer.cas.BatchUpdateBlobs(request, timeout=CALL_SECONDS).responses
+    assert [entry.status.code for entry in responses] == [code_pb2.OK] * 8
+    assert [peer.read(peer.digest(data)) for data in blobs] == blobs
+
+
+@pytest.mark.parametrize("compressor", COMPRESSORS, ids=name_of_compressor)
+def test_compressed_bytes_that_are_not_the_blobs_are_refused_alone(
+    peer: Peer, compressor: reapi.Compressor.Value.ValueType
+) -> None:
+    name = name_of_compressor(compressor)
+    good, wanted = unique(), b"a" * 100
+    whole = pack(name, bytes(range(100)))
+    for wrong in (
+        b"garbage", b"", wanted, whole, whole[:-1], pack(name, wanted) + b"more",
+        pack(name, b"a" * 99), pack(name, b"a" * 101), pack(name, bytes(10_000_000)),
+    ):  # fmt: skip
+        statuses = update(
+            peer, (peer.digest(good), pack(name, good)), (peer.digest(wanted), wrong),
+            compressor=compressor,
+        )  # fmt: skip
+        assert codes(statuses) == [code_pb2.OK, code_pb2.INVALID_ARGUMENT]
+        assert not peer.has(peer.digest(wanted))
+    assert peer.read(peer.digest(good)) == good
+
+
+def test_the_limit_counts_uncompressed_bytes(peer: Peer) -> None:
+    # REAPI rule: max_batch_total_size_bytes bounds the blobs, not what they are sent as.
+    limit = cache_capabilities(peer).max_batch_total_size_bytes
+    fits, too_much = bytes(limit // 2), bytes(limit // 2 + 1)
+    sent = [(peer.digest(data), pack("zstd", data)) for data in (fits, too_much)]
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, naming="max_batch_total_size_bytes"):
+        update(peer, *sent, compressor=reapi.Compressor.ZSTD)
+    assert not peer.has(peer.digest(fits))
+    assert codes(update(peer, sent[0], compressor=reapi.Compressor.ZSTD)) == [code_pb2.OK]
+
+
+@pytest.mark.parametrize("compressor", [9, -1])
 def test_a_compressor_that_is_not_announced_is_refused_for_its_blob(
     peer: Peer, compressor: reapi.Compressor.Value.ValueType
 ) -> None:
     data = unique()
     (status,) = update(peer, (peer.digest(data), data), compressor=compressor)
-    assert status.code in {code_pb2.INVALID_ARGUMENT, code_pb2.UNIMPLEMENTED}
-    assert "compressor" in status.message
+    assert status.code == code_pb2.INVALID_ARGUMENT
+    assert "requests[0].compressor" in status.message
     assert not peer.has(peer.digest(data))

@@ -8,7 +8,7 @@ import pytest
 
 from protos import remote_execution_pb2 as reapi
 from tests.protocol.actions import command, put_action
-from tests.protocol.blobs import FUNCTIONS, SHA256
+from tests.protocol.blobs import ALL_FUNCTIONS, SHA256
 from tests.protocol.peer import CALL_SECONDS, Peer, connected, refused, unexecuted
 from tests.serving import serving
 
@@ -37,8 +37,8 @@ def test_versions_from_2_0_on_are_served(peer: Peer) -> None:
 
 def test_the_digest_functions_announced_are_those_that_work(peer: Peer) -> None:
     announced = set(capabilities(peer).cache_capabilities.digest_functions)
-    assert announced == set(FUNCTIONS)
-    for function in FUNCTIONS:
+    assert announced == set(ALL_FUNCTIONS)
+    for function in ALL_FUNCTIONS:
         stored = peer.using(function).put_one(b"one blob of each function")
         assert peer.using(function).has(stored)
 
@@ -49,12 +49,17 @@ def test_the_execution_function_is_one_of_those_that_execution_announces(peer: P
     execution = capabilities(peer).execution_capabilities
     assert execution.exec_enabled
     assert execution.digest_function == SHA256
-    assert set(execution.digest_functions) == set(FUNCTIONS)
+    assert set(execution.digest_functions) == set(ALL_FUNCTIONS)
 
 
 @pytest.mark.parametrize(
     ("instance", "expected"),
-    [("", SHA256), ("blake3", reapi.DigestFunction.BLAKE3), ("sha1", reapi.DigestFunction.SHA1)],
+    [
+        ("", SHA256),
+        ("blake3", reapi.DigestFunction.BLAKE3),
+        ("sha1", reapi.DigestFunction.SHA1),
+        ("gitsha1", reapi.DigestFunction.GITSHA1),
+    ],
 )
 def test_execution_names_the_instances_own_function(
     peer: Peer, instance: str, expected: reapi.DigestFunction.Value.ValueType
@@ -98,11 +103,16 @@ def test_the_batch_limit_announced_fits_into_what_grpc_clients_accept(peer: Peer
     assert 0 < limit < 4 << 20
 
 
-def test_of_the_stream_compressors_zstd_alone_is_announced(peer: Peer) -> None:
-    # REAPI rule: what is announced is served, and nothing else is announced.
+def test_every_compressor_is_announced_for_streams_and_for_batches(peer: Peer) -> None:
+    # REAPI rule: what is announced is served, and IDENTITY need not be.
     cache = capabilities(peer).cache_capabilities
-    assert list(cache.supported_compressors) == [reapi.Compressor.ZSTD]
-    assert set(cache.supported_batch_update_compressors) <= {reapi.Compressor.ZSTD}
+    announced = [reapi.Compressor.ZSTD, reapi.Compressor.BROTLI, reapi.Compressor.DEFLATE]
+    assert list(cache.supported_compressors) == announced
+    assert list(cache.supported_batch_update_compressors) == announced
+
+
+def test_no_bound_on_a_blob_is_announced_where_there_is_none(peer: Peer) -> None:
+    assert capabilities(peer).cache_capabilities.max_cas_blob_size_bytes == 0
 
 
 def test_blobs_are_split_and_spliced_as_the_protocol_recommends(peer: Peer) -> None:

@@ -11,8 +11,10 @@ from cas.digest import Digest
 from cas.disk_open import OpenStore
 from cas.store import DigestMismatch
 from re_client.status import Overloaded, Refused, Unserved
+from re_server.compression.codec import Codec
+from re_server.compression.zstd import Zstd
 from re_server.open_writes import IDLE_SECONDS, PART_BYTES, OpenWrite, OpenWrites
-from re_server.resource_name import IDENTITY, Resource
+from re_server.resource_name import Resource
 from tests.cas.disks import opened
 from tests.cas.stores import MIB, named, noise
 
@@ -25,8 +27,8 @@ def store(tmp_path: Path) -> Iterator[OpenStore]:
         yield made
 
 
-def resource(data: bytes, compressor: str = IDENTITY) -> Resource:
-    return Resource("", named(data), compressor)
+def resource(data: bytes, codec: Codec | None = None) -> Resource:
+    return Resource("", named(data), codec)
 
 
 def open_writes(store: OpenStore, *, later_seconds: float = 0) -> OpenWrites:
@@ -70,7 +72,7 @@ async def test_a_compressed_upload_counts_bytes_of_the_blob(store: OpenStore) ->
     data = noise(MIB) + b"." * MIB
     packed = zstandard.compress(data)
     async with (writes := open_writes(store)).closing():
-        write = writes.begin("u", resource(data, "zstd"))
+        write = writes.begin("u", resource(data, Zstd()))
         for at in range(0, len(packed), 50_000):
             await add(write, packed[at : at + 50_000])
         assert write.received == len(data)
@@ -82,7 +84,7 @@ async def test_a_compressed_upload_goes_on_with_a_stream_of_its_own(store: OpenS
     # REAPI rule: the first offset of a compressed upload counts bytes of the blob.
     data = noise(600_000)
     async with (writes := open_writes(store)).closing():
-        write = writes.begin("u", resource(data, "zstd"))
+        write = writes.begin("u", resource(data, Zstd()))
         await add(write, zstandard.compress(data)[:400_000])
         kept = write.received
         assert 0 < kept < len(data)
@@ -104,7 +106,7 @@ async def test_more_bytes_than_the_blob_has_are_refused_as_they_come(store: Open
 async def test_a_bomb_is_refused_when_it_is_over_the_size_that_was_said(store: OpenStore) -> None:
     bomb = zstandard.compress(bytes(200 * MIB))
     async with (writes := open_writes(store)).closing():
-        write = writes.begin("u", resource(b"small", "zstd"))
+        write = writes.begin("u", resource(b"small", Zstd()))
         with pytest.raises(DigestMismatch):
             await add(write, bomb)
 
@@ -112,7 +114,7 @@ async def test_a_bomb_is_refused_when_it_is_over_the_size_that_was_said(store: O
 async def test_a_compressed_upload_that_is_cut_short_is_refused(store: OpenStore) -> None:
     data = noise(5000)
     async with (writes := open_writes(store)).closing():
-        write = writes.begin("u", resource(data, "zstd"))
+        write = writes.begin("u", resource(data, Zstd()))
         await add(write, zstandard.compress(data)[:-3])
         with pytest.raises(Refused, match="cut short"):
             await write.finish()
@@ -232,7 +234,7 @@ async def test_what_is_open_at_the_end_goes_and_leaves_nothing(
     async with writes.closing():
         for number in range(MAX_OPEN):
             data = noise(4 * MIB, number)
-            write = writes.begin(f"u{number}", Resource("", Digest.of(data), IDENTITY))
+            write = writes.begin(f"u{number}", Resource("", Digest.of(data), None))
             await add(write, data[: 2 * MIB])
     assert len(writes) == 0
     await settled()

@@ -12,8 +12,10 @@ from cas.digest import Digest, DigestFunction, InvalidDigest
 from cas.wire import RESERVED_SEGMENTS
 from re_client.status import NotServed, Refused
 from re_config.determinism_tables import Instance
+from re_server.compression.codec import Codec
+from re_server.compression.codecs import codec_named
 from re_server.instances import Instances
-from re_server.resource_name import IDENTITY, Resource, parse_read, parse_write
+from re_server.resource_name import Resource, parse_read, parse_write
 
 SHA256, SHA1, BLAKE3 = DigestFunction.SHA256, DigestFunction.SHA1, DigestFunction.BLAKE3
 LONG, SHORT = "ab" * 32, "cd" * 20
@@ -24,15 +26,20 @@ NAMED = Instances(
 )
 
 # What follows the instance name, and what it means in an instance of SHA256.
-FORMS: dict[str, tuple[Digest, str]] = {
-    f"blobs/{LONG}/5": (Digest(LONG, 5, SHA256), IDENTITY),
-    f"blobs/{LONG}/0": (Digest(LONG, 0, SHA256), IDENTITY),
-    f"blobs/{SHORT}/5": (Digest(SHORT, 5, SHA1), IDENTITY),
-    f"blobs/blake3/{LONG}/5": (Digest(LONG, 5, BLAKE3), IDENTITY),
-    f"compressed-blobs/zstd/{LONG}/5": (Digest(LONG, 5, SHA256), "zstd"),
-    f"compressed-blobs/zstd/{SHORT}/5": (Digest(SHORT, 5, SHA1), "zstd"),
-    f"compressed-blobs/zstd/blake3/{LONG}/5": (Digest(LONG, 5, BLAKE3), "zstd"),
-    f"blobs/{LONG}/{(1 << 63) - 1}": (Digest(LONG, (1 << 63) - 1, SHA256), IDENTITY),
+FORMS: dict[str, tuple[Digest, Codec | None]] = {
+    f"blobs/{LONG}/5": (Digest(LONG, 5, SHA256), None),
+    f"blobs/{LONG}/0": (Digest(LONG, 0, SHA256), None),
+    f"blobs/{SHORT}/5": (Digest(SHORT, 5, SHA1), None),
+    f"blobs/{'ef' * 16}/5": (Digest("ef" * 16, 5, DigestFunction.MD5), None),
+    f"blobs/{'ef' * 48}/5": (Digest("ef" * 48, 5, DigestFunction.SHA384), None),
+    f"blobs/{'ef' * 64}/5": (Digest("ef" * 64, 5, DigestFunction.SHA512), None),
+    f"blobs/blake3/{LONG}/5": (Digest(LONG, 5, BLAKE3), None),
+    f"blobs/sha256tree/{LONG}/5": (Digest(LONG, 5, DigestFunction.SHA256TREE), None),
+    f"blobs/gitsha1/{SHORT}/5": (Digest(SHORT, 5, DigestFunction.GITSHA1), None),
+    f"compressed-blobs/zstd/{LONG}/5": (Digest(LONG, 5, SHA256), codec_named("zstd")),
+    f"compressed-blobs/deflate/{SHORT}/5": (Digest(SHORT, 5, SHA1), codec_named("deflate")),
+    f"compressed-blobs/brotli/blake3/{LONG}/5": (Digest(LONG, 5, BLAKE3), codec_named("brotli")),
+    f"blobs/{LONG}/{(1 << 63) - 1}": (Digest(LONG, (1 << 63) - 1, SHA256), None),
 }
 INSTANCES = ["", "main", "a/b/c", "blob", "upload", "a.b-c_d/e", "blobs2", "x" * 300]
 METADATA = ["", "/file.txt", "/some/path/of the client's", "/", "/blobs/x/1", "/uploads/y"]
@@ -59,7 +66,7 @@ def test_an_uploads_name_says_the_same_and_metadata_is_the_clients_own(
 def test_a_uuid_may_be_anything_that_is_there() -> None:
     for uuid in ("x", "blobs", "uploads", "blake3", "1"):
         name = f"main/uploads/{uuid}/blobs/{LONG}/5"
-        assert parse_write(name, ANY) == Resource("main", Digest(LONG, 5, SHA256), IDENTITY)
+        assert parse_write(name, ANY) == Resource("main", Digest(LONG, 5, SHA256), None)
 
 
 def test_the_instance_says_what_a_hash_without_a_function_is() -> None:
@@ -92,7 +99,7 @@ def test_an_instance_that_is_not_served_is_told_with_those_that_are(instance: st
         parse_write(f"{instance}/uploads/{UUID}/blobs/{LONG}/5", NAMED)
 
 
-@pytest.mark.parametrize("function", ["sha256", "sha1"])
+@pytest.mark.parametrize("function", ["md5", "sha1", "sha256", "sha384", "sha512"])
 def test_functions_that_are_told_by_their_length_are_not_named(function: str) -> None:
     # REAPI rule: the segment is left out for them.
     with pytest.raises(Refused, match=function):
@@ -110,6 +117,7 @@ WRONG = [
     f"blobs/{LONG}/1e3", f"blobs/{LONG}/٣", f"blobs/{LONG}/²", f"blobs/{LONG}/{1 << 63}",
     f"blobs/{LONG}/{10**19}", f"blobs/{LONG.upper()}/5", f"blobs/{LONG[:-1]}/5", f"blobs/{LONG}0/5",
     f"blobs/blake3/{SHORT}/5", f"blobs/BLAKE3/{LONG}/5", "blobs/blake3/5", "blobs/blake3",
+    f"blobs/vso/{LONG}/5", f"blobs/murmur3/{'ef' * 16}/5", f"blobs/gitsha1/{LONG}/5",
     "compressed-blobs", "compressed-blobs/zstd", f"compressed-blobs/zstd/{LONG}",
 ]  # fmt: skip
 
@@ -136,7 +144,21 @@ def test_an_upload_has_a_uuid_and_a_blob(name: str) -> None:
 
 
 segments = strategies.sampled_from(
-    ["", "a", "blobs", "uploads", "compressed-blobs", "zstd", "blake3", LONG, SHORT, "5", "-5", "x"]
+    [
+        "",
+        "a",
+        "blobs",
+        "uploads",
+        "compressed-blobs",
+        "zstd",
+        "brotli",
+        "blake3",
+        LONG,
+        SHORT,
+        "5",
+        "-5",
+        "x",
+    ]
 )
 
 
