@@ -21,7 +21,7 @@ SHORT_DIGITS = 12  # of a hash, where there is no room for all
 ROOM_FOR_DIGESTS = 160  # columns that two whole digests beside one another take, and their margin
 SHOWN_RANGES = 8
 STREAMS = frozenset({"stdout", "stderr", "exit code"})
-_HASH = re.compile(rf"\b([0-9a-f]{{{SHORT_DIGITS}}})[0-9a-f]{{28,}}\b")
+_HASH = re.compile(rf"\b([0-9a-f]{{{SHORT_DIGITS}}})[0-9a-f]{{20,}}\b")
 _FILLED = re.compile(r" +$", re.MULTILINE)
 _PER_MINUTE, _PER_HOUR, _PER_DAY = 60, 3600, 86400
 

@@ -15,7 +15,8 @@ from determinism.policy import Verdict
 from tests.determinism.ledger.seen import NOW, Clock, difference, file, key, ledger, seen
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "ledger.md"
-FUNCTIONS = {1: "sha256", 2: "sha1", 9: "blake3"}
+FUNCTIONS = {1: "sha256", 2: "sha1", 3: "md5", 5: "sha384", 6: "sha512", 8: "sha256tree",
+             9: "blake3", 10: "gitsha1"}  # fmt: skip
 TEXTS = ("source", "verdict", "mode", "worker", "toolchain", "rules", "program", "version",
          "mnemonic", "target", "invocation", "tool", "root")  # fmt: skip
 
