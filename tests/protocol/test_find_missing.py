@@ -7,15 +7,7 @@ from protos import remote_execution_pb2 as reapi
 from tests.protocol.blobs import BLAKE3, SHA1, SHA256, UNNAMED, digest_of, key, unique
 from tests.protocol.peer import Peer, refused
 
-UNSERVED_FUNCTIONS = (
-    reapi.DigestFunction.MD5,
-    reapi.DigestFunction.VSO,
-    reapi.DigestFunction.SHA384,
-    reapi.DigestFunction.SHA512,
-    reapi.DigestFunction.MURMUR3,
-    reapi.DigestFunction.SHA256TREE,
-    reapi.DigestFunction.GITSHA1,
-)
+UNSERVED_FUNCTIONS = (reapi.DigestFunction.VSO, reapi.DigestFunction.MURMUR3)
 
 
 def test_what_was_uploaded_is_not_missing_and_the_rest_is(each: Peer) -> None:

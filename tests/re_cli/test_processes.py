@@ -28,15 +28,18 @@ def until_logged(log: Path, text: str) -> None:
 
 
 def test_a_worker_in_a_process_of_its_own_runs_actions_and_drains(tmp_path: Path) -> None:
-    with serving(tmp_path / "server", NO_WORKER) as served:
+    # The bound on blobs is one on what clients upload.
+    with serving(tmp_path / "server", "server.max_blob_bytes = 1000\n" + NO_WORKER) as served:
         holdfast = Holdfast(served.grpc)
         with working(tmp_path / "worker", served.grpc) as worker:
             log = tmp_path / "worker" / "worker.log"
-            done = holdfast("execute", "--output", "out", "-d", str(tmp_path / "got"), "--",
-                            "sh", "-c", "echo data > out")  # fmt: skip
+            done = holdfast("execute", "--output", "out", "--output", "large",
+                            "-d", str(tmp_path / "got"), "--",
+                            "sh", "-c", "echo data > out; head -c 5000000 /dev/zero > large")  # fmt: skip  # noqa: E501
             assert done.status == 0, done.stderr
             assert "ran on apart" in done.stderr
             assert (tmp_path / "got" / "out").read_text() == "data\n"
+            assert (tmp_path / "got" / "large").stat().st_size == 5_000_000
 
             slow = threading.Thread(target=lambda: slow_done.append(
                 holdfast("execute", "sh", "-c", "echo begun; sleep 3; echo ended")))  # fmt: skip
