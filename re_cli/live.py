@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, suppress
@@ -10,7 +11,7 @@ from typing import BinaryIO
 
 from cas.digest import Digest, DigestFunction
 from cas.store import BlobStore
-from cas.wire import digest_from
+from cas.wire import digest_from, digest_to
 from protos import remote_execution_pb2 as reapi
 from re_cli.output import note
 from re_client.connection import Connection
@@ -37,7 +38,9 @@ class _Shown:
     def __init__(self, out: BinaryIO, function: DigestFunction) -> None:
         self._out = out
         self._function = function
-        self._hasher = function.hasher()
+        self._unnamed = Digest("", 0, function)
+        self._hasher = function.hasher(0)  # as many as come: then GITSHA1 has no hash
+        self._content = hashlib.sha256()
         self._size = 0
 
     @property
@@ -46,18 +49,17 @@ class _Shown:
 
     def show(self, data: bytes) -> None:
         self._hasher.update(data)
+        self._content.update(data)
         self._size += len(data)
         self._out.write(data)
         self._out.flush()
 
     async def complete(self, store: BlobStore, raw: bytes, named: reapi.Digest) -> None:
         """Show what the result has beyond that; all of it, if it is another run's."""
-        function = self._function
-        shown = Digest(self._hasher.hexdigest(), self._size, function)
-        if named == reapi.Digest(hash=shown.hash, size_bytes=shown.size):
+        if named == digest_to(self._unnamed.found(self._hasher, self._size)):
             return
-        whole = b"".join([chunk async for chunk in content(store, raw, named, function)])
-        if Digest.of(whole[: self._size], function) == shown:
+        whole = b"".join([chunk async for chunk in content(store, raw, named, self._function)])
+        if hashlib.sha256(whole[: self._size]).digest() == self._content.digest():
             whole = whole[self._size :]
         else:
             note("the result has other output than this run; what follows is the result's:")
