@@ -64,6 +64,15 @@ def test_in_a_batch_it_is_refused_alone(
     assert [peer.has(peer.digest(data)) for data in blobs] == [True, False]
 
 
+def test_chunks_are_not_spliced_to_a_larger_one(peer: Peer) -> None:
+    data = unique(LIMIT + 1)
+    chunks = peer.put(data[:LIMIT], data[LIMIT:])
+    request = reapi.SpliceBlobRequest(blob_digest=peer.digest(data), chunk_digests=chunks)
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, naming=NAMING):
+        peer.cas.SpliceBlob(request, timeout=CALL_SECONDS)
+    assert not peer.has(peer.digest(data))
+
+
 def test_outputs_of_actions_may_be_larger_and_are_read_as_any_other(peer: Peer) -> None:
     action = put_script(peer, f"head -c {LIMIT * 3} /dev/zero > large", "large")
     (output,) = peer.execute(action).result.output_files

@@ -8,8 +8,8 @@ import pytest
 import zstandard
 
 from protos import remote_execution_pb2 as reapi
+from tests.compressors import unpack
 from tests.protocol.blobs import ZSTD, unique
-from tests.protocol.frames import unpack
 from tests.protocol.peer import Peer
 
 SETTINGS = 'server.drain_seconds = 2\nstore.compression = "zstd"\n'
@@ -37,15 +37,15 @@ def test_what_was_uploaded_in_any_form_is_read_in_any(
     for offset in (0, 1, SIZE // 2, SIZE - 1, SIZE):
         assert each.read(digest, offset=offset) == data[offset:]
         name = each.read_name(digest, compressor=ZSTD)
-        assert unpack(each.pieces(name, offset=offset)) == data[offset:]
+        assert unpack(ZSTD, b"".join(each.pieces(name, offset=offset))) == data[offset:]
 
 
 def test_a_compressed_read_is_the_frame_that_is_stored(peer: Peer) -> None:
     data = _text()
     digest = _store(peer, data, compressor="")
     frame = b"".join(peer.pieces(peer.read_name(digest, compressor=ZSTD)))
-    # Frames that are made for one answer do not say how long the blob is.
-    assert zstandard.get_frame_parameters(frame).content_size == SIZE
+    # Frames that are made for one answer have no checksum.
+    assert zstandard.get_frame_parameters(frame).has_checksum
     noise = _store(peer, unique(SIZE), compressor="")
     made = b"".join(peer.pieces(peer.read_name(noise, compressor=ZSTD)))
-    assert zstandard.get_frame_parameters(made).content_size == zstandard.CONTENTSIZE_UNKNOWN
+    assert not zstandard.get_frame_parameters(made).has_checksum
