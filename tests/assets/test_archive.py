@@ -69,6 +69,19 @@ def test_owners_times_and_order_change_nothing(unpacked: Unpacking) -> None:
     assert len({root(unpacked(archive)) for archive in made}) == 1
 
 
+@pytest.mark.parametrize("function", DigestFunction)
+def test_files_are_named_in_every_function(tmp_path: Path, function: DigestFunction) -> None:
+    # Git's hashes the size first, which is known only once a file has been unpacked.
+    contents = [b"", b"small", b"large " * 20_000]
+    entries = [Entry(str(number), data) for number, data in enumerate(contents)]
+    (tmp_path / "archive").write_bytes(tar_of(entries))
+    tree = TreeBuilder(tmp_path, function, LIMITS)
+    unpack(tmp_path / "archive", tree, tmp_path / "spare", LIMITS, lambda: False)
+    assert [file.digest for file in tree.tree("").entries.values() if isinstance(file, File)] == [
+        Digest.of(data, function) for data in contents
+    ]
+
+
 def _rest(entry: Entry) -> tuple[bytes, str, bool, bytes]:
     return entry.contents, entry.target, entry.executable, entry.kind
 

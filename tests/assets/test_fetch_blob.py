@@ -12,7 +12,7 @@ from google.rpc.error_details_pb2 import BadRequest
 from protos import remote_asset_pb2 as asset
 from tests.assets.asking import Assets, sri
 from tests.assets.conftest import Site
-from tests.protocol.blobs import BLAKE3, SHA1, unique
+from tests.protocol.blobs import BLAKE3, GITSHA1, SHA1, unique
 from tests.protocol.peer import CALL_SECONDS, refused, status_of
 
 CHECKSUM = "checksum.sri"
@@ -29,7 +29,7 @@ def got(assets: Assets, response: asset.FetchBlobResponse) -> bytes:
     return assets.peer.read(response.blob_digest)
 
 
-@pytest.mark.parametrize("function", [0, SHA1, BLAKE3])
+@pytest.mark.parametrize("function", [0, SHA1, BLAKE3, GITSHA1])
 def test_a_blob_is_fetched_once_and_then_known(site: Site, assets: Assets, function: int) -> None:
     # REAPI rule: the digest function of the request is used and named, SHA256 where it names none.
     data = unique(200_000)

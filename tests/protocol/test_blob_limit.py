@@ -8,9 +8,11 @@ import pytest
 from protos import bytestream_pb2, remote_execution_pb2 as reapi
 from tests.compressors import pack
 from tests.protocol.actions import put_script
-from tests.protocol.blobs import ZSTD, unique
+from tests.protocol.blobs import ZSTD, digest_of, unique
 from tests.protocol.peer import CALL_SECONDS, Peer, refused
 from tests.protocol.sending import message
+from tests.protocol.test_http_cache import connected_web
+from tests.serving import Served
 
 LIMIT = 10_000
 SETTINGS = f"server.max_blob_bytes = {LIMIT}"
@@ -71,6 +73,13 @@ def test_chunks_are_not_spliced_to_a_larger_one(peer: Peer) -> None:
     with refused(grpc.StatusCode.INVALID_ARGUMENT, naming=NAMING):
         peer.cas.SpliceBlob(request, timeout=CALL_SECONDS)
     assert not peer.has(peer.digest(data))
+
+
+def test_over_http_it_is_refused_too(served: Served) -> None:
+    with connected_web(served) as web:
+        for size, status in ((LIMIT, 200), (LIMIT + 1, 413)):
+            data = unique(size)
+            assert web("PUT", f"/cas/{digest_of(data).hash}", data).status == status
 
 
 def test_outputs_of_actions_may_be_larger_and_are_read_as_any_other(peer: Peer) -> None:
