@@ -22,6 +22,7 @@ COMMANDS = (
     "status",
     "gc",
     "canonicalise",
+    "conformance",
     "config",
     "completion",
 )

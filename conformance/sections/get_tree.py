@@ -1,0 +1,208 @@
+"""GetTree."""
+
+from __future__ import annotations
+
+from grpc import StatusCode
+
+from conformance import methods, needs
+from conformance.check import MUST, ROBUSTNESS, SHOULD, Section
+from conformance.refusal import BAD_INPUT
+from conformance.target import Target, unique
+from conformance.trees import Tree, encoded, put_tree, small_tree, wide_tree
+from conformance.violation import NotApplicable, expect, refused
+from protos import remote_execution_pb2 as reapi
+
+check = Section("cas", (needs.cache,))
+
+MAX_PAGES = 10_000  # of one tree; a server whose tokens lead nowhere would give more
+
+
+async def _pages(
+    target: Target, root: reapi.Digest, *, page_size: int = 0, token: str = ""
+) -> list[reapi.GetTreeResponse]:
+    """Return all pages from `token` on, asking again where a stream ends with a token."""
+    pages: list[reapi.GetTreeResponse] = []
+    while True:
+        request = target.named(
+            reapi.GetTreeRequest(root_digest=root, page_size=page_size, page_token=token)
+        )
+        got = await target.collect(methods.GET_TREE, request)
+        pages += got
+        token = got[-1].next_page_token if got else ""
+        if not token:
+            return pages
+        expect(len(pages) < MAX_PAGES, f"there is still a token after {len(pages)} pages")
+
+
+def _directories(pages: list[reapi.GetTreeResponse]) -> list[bytes]:
+    return [encoded(directory) for page in pages for directory in page.directories]
+
+
+def _expect_whole(tree: Tree, pages: list[reapi.GetTreeResponse]) -> None:
+    """Expect every directory but the root, of which the text leaves open whether it is told."""
+    got, wanted = set(_directories(pages)), set(tree.encoded())
+    missing = wanted - got - {encoded(tree.root)}
+    expect(not missing, f"{len(missing)} of {len(wanted) - 1} directories are not told")
+    expect(got <= wanted, f"{len(got - wanted)} directories are told that are none of the tree's")
+
+
+@check(
+    MUST,
+    "GetTree gives every directory below the root.",
+    source="ContentAddressableStorage.GetTree, l.420-424",
+)
+async def every_directory_is_told(target: Target) -> None:
+    tree = small_tree(target.function)
+    _expect_whole(tree, await _pages(target, await put_tree(target, tree)))
+
+
+@check(
+    SHOULD,
+    "GetTree gives the root as well.",
+    source="ContentAddressableStorage.GetTree, l.420-424",
+)
+async def the_root_is_told(target: Target) -> None:
+    tree = small_tree(target.function)
+    got = _directories(await _pages(target, await put_tree(target, tree)))
+    expect(encoded(tree.root) in got, "the root is not among the directories")
+
+
+@check(
+    MUST,
+    "GetTree of a root that is not there is NOT_FOUND.",
+    source="ContentAddressableStorage.GetTree, l.436-438",
+)
+async def an_absent_root_is_not_found(target: Target) -> None:
+    with refused(StatusCode.NOT_FOUND):
+        await _pages(target, target.digest(unique()))
+
+
+@check(
+    MUST,
+    "GetTree refuses a root whose size is wrong.",
+    source="Digest, l.1081-1083",
+)
+async def a_root_of_a_wrong_size_is_refused(target: Target) -> None:
+    root = await put_tree(target, small_tree(target.function))
+    with refused():
+        await _pages(target, reapi.Digest(hash=root.hash, size_bytes=root.size_bytes + 1))
+
+
+@check(
+    MUST,
+    "GetTree omits the parts of a tree that are not there, and gives the rest.",
+    source="ContentAddressableStorage.GetTree, l.433-434",
+)
+async def absent_parts_are_omitted(target: Target) -> None:
+    tree = wide_tree(target.function, 4)
+    stored = Tree([tree.root, *tree.directories[2:]])
+    _expect_whole(stored, await _pages(target, await put_tree(target, stored)))
+
+
+@check(
+    MUST,
+    "GetTree asks for no files: a tree whose files were never uploaded is given whole.",
+    source="ContentAddressableStorage.GetTree, l.420-424",
+)
+async def files_are_not_asked_for(target: Target) -> None:
+    tree = Tree(small_tree(target.function).directories)
+    _expect_whole(tree, await _pages(target, await put_tree(target, tree)))
+
+
+@check(
+    MUST,
+    "GetTree of the empty directory is answered: its blob is always there.",
+    source="ContentAddressableStorage, l.342-344",
+)
+async def the_empty_root_is_there(target: Target) -> None:
+    got = set(_directories(await _pages(target, target.digest(b""))))
+    expect(got <= {b""}, "the empty directory has something in it")
+
+
+@check(
+    MUST,
+    "GetTree gives no page of more directories than page_size says.",
+    source="GetTreeRequest.page_size",
+)
+async def pages_are_no_larger_than_asked(target: Target) -> None:
+    tree = wide_tree(target.function, 10)
+    pages = await _pages(target, await put_tree(target, tree), page_size=3)
+    largest = max(len(page.directories) for page in pages)
+    expect(largest <= 3, f"a page has {largest} directories where 3 were asked for")  # noqa: PLR2004
+    _expect_whole(tree, pages)
+
+
+@check(
+    MUST,
+    "GetTree goes on from a page_token: those pages and the ones before it are the whole tree.",
+    source="ContentAddressableStorage.GetTree, l.425-428; GetTreeRequest.page_token",
+)
+async def a_token_leads_on(target: Target) -> None:
+    tree = wide_tree(target.function, 10)
+    root = await put_tree(target, tree)
+    pages = await _pages(target, root, page_size=3)
+    if not pages[0].next_page_token:
+        raise NotApplicable("the server gives the tree in one page, and no token")
+    rest = await _pages(target, root, page_size=3, token=pages[0].next_page_token)
+    _expect_whole(tree, [pages[0], *rest])
+    repeated = set(_directories(rest)) & set(_directories(pages[:1]))
+    expect(not repeated, "the first page comes again")
+
+
+@check(
+    MUST,
+    "GetTree: the last page has no token.",
+    source="GetTreeResponse.next_page_token",
+)
+async def the_last_page_has_no_token(target: Target) -> None:
+    pages = await _pages(target, await put_tree(target, small_tree(target.function)))
+    expect(pages, "there is not even one page")
+    expect(not pages[-1].next_page_token, "the last page has a token")
+
+
+@check(
+    MUST,
+    "GetTree gives large trees, page by page where need be.",
+    source="ContentAddressableStorage.GetTree, l.420-428",
+)
+async def large_trees_are_told(target: Target) -> None:
+    tree = wide_tree(target.function, 3000)
+    _expect_whole(tree, await _pages(target, await put_tree(target, tree)))
+
+
+@check(
+    SHOULD,
+    "GetTree infers the digest function from the hash's length if it is not named.",
+    source="GetTreeRequest.digest_function",
+)
+async def trees_need_no_named_function(target: Target) -> None:
+    if not target.function.inferred:
+        raise NotApplicable(f"{target.function.name} has to be named")
+    tree = small_tree(target.function)
+    root = await put_tree(target, tree)
+    request = reapi.GetTreeRequest(instance_name=target.instance, root_digest=root)
+    _expect_whole(tree, await target.collect(methods.GET_TREE, request))
+
+
+@check(
+    ROBUSTNESS,
+    "GetTree refuses a root that is no Directory, and says so.",
+    source="GetTreeRequest.root_digest",
+)
+async def a_root_that_is_no_directory_is_refused(target: Target) -> None:
+    root = await target.put_one(b"\xff" * 50)
+    with refused(*BAD_INPUT):
+        await _pages(target, root)
+
+
+@check(
+    ROBUSTNESS,
+    "GetTree refuses a token that it never gave.",
+    source="GetTreeRequest.page_token",
+)
+async def an_invented_token_is_refused(target: Target) -> None:
+    root = await put_tree(target, small_tree(target.function))
+    with refused(*BAD_INPUT):
+        request = target.named(reapi.GetTreeRequest(root_digest=root))
+        request.page_token = "no such token"  # noqa: S105
+        await target.collect(methods.GET_TREE, request)

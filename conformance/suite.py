@@ -1,0 +1,57 @@
+"""All checks there are, in the order in which they run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from types import ModuleType
+
+from conformance.check import Check
+from conformance.sections import (
+    batch_read,
+    batch_update,
+    capabilities,
+    find_missing,
+    get_tree,
+    read,
+    write,
+    write_status,
+)
+
+MODULES: tuple[ModuleType, ...] = (
+    capabilities,
+    find_missing,
+    batch_update,
+    batch_read,
+    get_tree,
+    read,
+    write,
+    write_status,
+)
+
+
+class Unknown(ValueError):
+    """There is no check, or no section, of this name."""
+
+
+def _checks() -> Sequence[Check]:
+    return [
+        value for module in MODULES for value in vars(module).values() if isinstance(value, Check)
+    ]
+
+
+CHECKS: Sequence[Check] = _checks()
+
+
+def chosen(sections: Collection[str] = (), ids: Collection[str] = ()) -> Sequence[Check]:
+    """Return the checks of `sections` and those called `ids`, all if both are empty.
+
+    Raises Unknown.
+    """
+    known = {check.section for check in CHECKS} | {check.id for check in CHECKS}
+    if strangers := {*sections, *ids} - known:
+        raise Unknown(f"{', '.join(sorted(strangers))}: no such check or section")
+    return [
+        check
+        for check in CHECKS
+        if check.section in sections or check.id in ids or not (sections or ids)
+    ]
