@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from conformance.check import Need
+from conformance.connection import announced_functions
 from conformance.target import Target
 from protos import remote_execution_pb2 as reapi
 
@@ -74,3 +75,17 @@ def splicing(target: Target) -> str:
 
 def memory(target: Target) -> str:
     return "" if target.pid is not None else "the server's process is not given (--pid)"
+
+
+def compression(target: Target) -> str:
+    return "" if target.cache.supported_compressors else "no supported_compressors are announced"
+
+
+def batch_compression(target: Target) -> str:
+    announced = target.cache.supported_batch_update_compressors
+    return "" if announced else "no supported_batch_update_compressors are announced"
+
+
+def several_functions(target: Target) -> str:
+    several = len(announced_functions(target.capabilities)) > 1
+    return "" if several else "one digest function is announced"

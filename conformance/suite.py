@@ -7,9 +7,14 @@ from types import ModuleType
 
 from conformance.check import Check
 from conformance.sections import (
+    action_cache,
+    batch_compression,
     batch_read,
     batch_update,
     capabilities,
+    complete_results,
+    compression,
+    digests,
     find_missing,
     get_tree,
     read,
@@ -26,6 +31,11 @@ MODULES: tuple[ModuleType, ...] = (
     read,
     write,
     write_status,
+    compression,
+    batch_compression,
+    digests,
+    action_cache,
+    complete_results,
 )
 
 

@@ -31,6 +31,7 @@ Requests = AsyncGenerator[Message | bytes, None]
 
 BATCH_BYTES = 1 << 20  # of blobs that go into one batch; every server takes that much
 PIECE_BYTES = 64 << 10  # of data in one WriteRequest
+MAX_PAGES = 10_000  # of one tree; a server whose tokens lead nowhere would give more
 
 
 class Addressed(Protocol):
@@ -169,7 +170,13 @@ class Target:
     # Blobs.
 
     async def find_missing(self, *digests: reapi.Digest) -> list[reapi.Digest]:
-        request = self.named(reapi.FindMissingBlobsRequest(blob_digests=digests))
+        return await self.missing_of(
+            self.named(reapi.FindMissingBlobsRequest(blob_digests=digests))
+        )
+
+    async def missing_of(
+        self, request: reapi.FindMissingBlobsRequest | bytes
+    ) -> list[reapi.Digest]:
         return list((await self.call(methods.FIND_MISSING, request)).missing_blob_digests)
 
     async def has(self, digest: reapi.Digest) -> bool:
@@ -232,6 +239,31 @@ class Target:
     async def write_status(self, name: str) -> bytestream.QueryWriteStatusResponse:
         request = bytestream.QueryWriteStatusRequest(resource_name=name)
         return await self.call(methods.QUERY_WRITE, request)
+
+    async def tree(self, root: reapi.Digest, *, page_size: int = 0) -> list[bytes]:
+        """Return the directories of all pages, encoded; ask again where a stream has a token."""
+        pages = await self.pages(root, page_size=page_size)
+        return [
+            directory.SerializeToString(deterministic=True)
+            for page in pages
+            for directory in page.directories
+        ]
+
+    async def pages(
+        self, root: reapi.Digest, *, page_size: int = 0, token: str = ""
+    ) -> list[reapi.GetTreeResponse]:
+        """Return all pages of a tree from `token` on."""
+        pages: list[reapi.GetTreeResponse] = []
+        while True:
+            request = self.named(
+                reapi.GetTreeRequest(root_digest=root, page_size=page_size, page_token=token)
+            )
+            got = await self.collect(methods.GET_TREE, request)
+            pages += got
+            token = got[-1].next_page_token if got else ""
+            if not token:
+                return pages
+            expect(len(pages) < MAX_PAGES, f"there is still a token after {len(pages)} pages")
 
     # Results of actions.
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from grpc import StatusCode
 
-from conformance.refusal import Refused
+from conformance.refusal import BAD_INPUT, Refused
 
 
 class Violation(Exception):
@@ -34,7 +34,7 @@ class Caught:
 def refused(*codes: StatusCode) -> Iterator[Caught]:
     """Expect that the block's call is refused with one of `codes`; with any, if there are none."""
     caught = Caught()
-    allowed = " or ".join(code.name for code in codes) or "an error"
+    allowed = _said(codes)
     try:
         yield caught
     except Refused as error:
@@ -43,6 +43,12 @@ def refused(*codes: StatusCode) -> Iterator[Caught]:
             raise Violation(f"{error.code.name} was answered in place of {allowed}") from error
     else:
         raise Violation(f"OK was answered in place of {allowed}")
+
+
+def _said(codes: tuple[StatusCode, ...]) -> str:
+    if set(codes) >= set(BAD_INPUT):
+        return "an error that blames the request"
+    return " or ".join(code.name for code in codes) or "an error"
 
 
 @contextmanager

@@ -12,13 +12,13 @@ from conformance import methods, needs
 from conformance.check import MUST, ROBUSTNESS, SHOULD, Section
 from conformance.refusal import BAD_INPUT, Refused
 from conformance.target import Requests, Target, piece, pieces, unique
-from conformance.violation import expect, refused
+from conformance.violation import NotApplicable, expect, refused
 from protos import bytestream_pb2 as bytestream, remote_execution_pb2 as reapi
 
 check = Section("bytestream", (needs.cache,))
 
 LARGE_BYTES = 5 << 20
-AT_ONCE_SECONDS = 5  # what "immediately" may take
+AT_ONCE_SECONDS = 3  # what "immediately" may take
 
 
 @check(
@@ -362,6 +362,8 @@ async def the_written_name_may_stand_in_a_header(target: Target) -> None:
 )
 async def too_large_a_blob_is_refused(target: Target) -> None:
     size = target.cache.max_cas_blob_size_bytes + 1
+    if size >= 1 << 63:
+        raise NotApplicable("no size is over max_cas_blob_size_bytes")
     named = reapi.Digest(hash=target.digest(unique()).hash, size_bytes=size)
     with refused(StatusCode.INVALID_ARGUMENT):
         await target.send(methods.WRITE, [piece(target.write_name(named), unique(1000))])
