@@ -15,8 +15,12 @@ from conformance.sections import (
     complete_results,
     compression,
     digests,
+    execution,
     find_missing,
     get_tree,
+    inputs,
+    operations,
+    outputs,
     read,
     write,
     write_status,
@@ -36,6 +40,10 @@ MODULES: tuple[ModuleType, ...] = (
     digests,
     action_cache,
     complete_results,
+    execution,
+    inputs,
+    outputs,
+    operations,
 )
 
 

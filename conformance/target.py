@@ -76,6 +76,9 @@ class Target:
     def using(self, function: Function) -> Self:
         return replace(self, function=function)
 
+    def with_platform(self, platform: Mapping[str, str]) -> Self:
+        return replace(self, platform=platform)
+
     # Calls. Each raises Refused if the server ends it with another status than OK.
 
     async def call(
