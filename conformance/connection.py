@@ -78,9 +78,10 @@ async def _capabilities(channel: grpc.aio.Channel, address: Address) -> reapi.Se
     request = reapi.GetCapabilitiesRequest(instance_name=address.instance)
     try:
         async with asyncio.timeout(address.connect_seconds):
+            await channel.channel_ready()
             return await asked.call(methods.GET_CAPABILITIES, request, metadata=address.metadata)
     except TimeoutError:
-        raise Unusable(f"{address.server} did not answer GetCapabilities") from None
+        raise Unusable(f"{address.server} cannot be reached") from None
     except Refused as error:
         raise Unusable(f"{address.server} answered GetCapabilities with {error}") from None
 

@@ -89,3 +89,21 @@ def batch_compression(target: Target) -> str:
 def several_functions(target: Target) -> str:
     several = len(announced_functions(target.capabilities)) > 1
     return "" if several else "one digest function is announced"
+
+
+def no_splitting(target: Target) -> str:
+    return "" if splitting(target) else "split_blob_support is true"
+
+
+def no_splicing(target: Target) -> str:
+    return "" if splicing(target) else "splice_blob_support is true"
+
+
+def fast_cdc(target: Target) -> str:
+    announced = target.cache.HasField("fast_cdc_2020_params")
+    return "" if announced else "fast_cdc_2020_params are not announced"
+
+
+def rep_max_cdc(target: Target) -> str:
+    announced = target.cache.HasField("rep_max_cdc_params")
+    return "" if announced else "rep_max_cdc_params are not announced"

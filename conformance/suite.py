@@ -8,6 +8,7 @@ from types import ModuleType
 from conformance.check import Check
 from conformance.sections import (
     action_cache,
+    assets,
     batch_compression,
     batch_read,
     batch_update,
@@ -19,9 +20,16 @@ from conformance.sections import (
     find_missing,
     get_tree,
     inputs,
+    logstream,
+    metadata,
     operations,
     outputs,
     read,
+    robust_frames,
+    robust_messages,
+    robust_trees,
+    splicing,
+    splitting,
     write,
     write_status,
 )
@@ -38,12 +46,20 @@ MODULES: tuple[ModuleType, ...] = (
     compression,
     batch_compression,
     digests,
+    splitting,
+    splicing,
     action_cache,
     complete_results,
     execution,
     inputs,
     outputs,
     operations,
+    assets,
+    logstream,
+    metadata,
+    robust_messages,
+    robust_frames,
+    robust_trees,
 )
 
 

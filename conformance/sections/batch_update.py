@@ -8,6 +8,7 @@ from conformance import methods, needs
 from conformance.check import MUST, ROBUSTNESS, SHOULD, Section
 from conformance.compressing import zstd
 from conformance.digests import key
+from conformance.raw import delimited, numbered
 from conformance.refusal import BAD_INPUT, CODES, Refused
 from conformance.target import Target, unique
 from conformance.violation import NotApplicable, expect
@@ -15,6 +16,7 @@ from protos import remote_execution_pb2 as reapi
 
 check = Section("cas", (needs.cache,))
 
+UNKNOWN_VALUE = 99  # of an enum
 MAX_SENT_BYTES = 64 << 20  # of a batch that is as large as a server says it may be
 
 
@@ -248,10 +250,8 @@ async def an_unknown_compressor_is_refused(target: Target) -> None:
     data = unique()
     request = target.batch_update()
     request.requests.add(digest=target.digest(data), data=data)
-    raw = request.SerializeToString()
-    entry = request.requests[0].SerializeToString()
-    # Field 3 of the request's only entry as 99, which the enum does not have.
-    raw = raw.replace(_delimited(entry), _delimited(entry + b"\x18\x63"))
+    entry = request.requests.pop().SerializeToString()
+    raw = request.SerializeToString() + delimited(2, entry + numbered(3, UNKNOWN_VALUE))
     try:
         reply = await target.call(methods.BATCH_UPDATE, raw)
     except Refused as error:
@@ -263,13 +263,3 @@ async def an_unknown_compressor_is_refused(target: Target) -> None:
         expect(await target.fetch(target.digest(data)) == data, "other bytes are read")
     else:
         expect(code in BAD_INPUT, f"{code.name} was answered")
-
-
-def _delimited(entry: bytes) -> bytes:
-    """Return field 2 with a short message in it, as it is on the wire."""
-    return b"\x12" + _varint(len(entry)) + entry
-
-
-def _varint(number: int) -> bytes:
-    low, rest = number & 0x7F, number >> 7
-    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])

@@ -8,6 +8,7 @@ from conformance import needs
 from conformance.check import MUST, ROBUSTNESS, Section
 from conformance.connection import announced_functions
 from conformance.digests import FUNCTIONS, Function, key
+from conformance.raw import numbered
 from conformance.refusal import BAD_INPUT, Refused
 from conformance.results import Outputs, put_action
 from conformance.target import Target, unique
@@ -186,7 +187,7 @@ async def other_functions_are_refused(target: Target) -> None:
 async def unknown_functions_are_refused(target: Target) -> None:
     request = target.named(reapi.FindMissingBlobsRequest(blob_digests=[target.digest(unique())]))
     request.ClearField("digest_function")
-    raw = request.SerializeToString() + b"\x18\x63"  # field 3, a varint: 99
+    raw = request.SerializeToString() + numbered(3, 99)
     try:
         missing = await target.missing_of(raw)
     except Refused as error:

@@ -20,6 +20,7 @@ from conformance.actions import (
 )
 from conformance.check import MUST, SHOULD, Section
 from conformance.digests import key
+from conformance.raw import numbered
 from conformance.refusal import CODES, Refused
 from conformance.target import Target
 from conformance.trees import encoded
@@ -313,8 +314,7 @@ async def directories_are_stored_one_by_one(target: Target) -> None:
 )
 async def an_unknown_format_is_trees(target: Target) -> None:
     command = script(MAKE_TREE, "out")
-    raw_command = command.SerializeToString(deterministic=True) + b"\x48\x63"  # field 9: 99
-    command.ParseFromString(raw_command)
+    command.ParseFromString(command.SerializeToString() + numbered(9, 99))
     result = (await execute(target, await put_action(target, command))).result
     await tree_of(target, result, "out")
 
