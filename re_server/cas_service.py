@@ -165,15 +165,16 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
         digests, codec = self._read_digests(request)
         self._bound(sum([digest.size for digest in digests]))
         if codec:
-            answer, missing = await self._read_packed(digests, codec)
+            found, missing = await self._read_packed(digests, codec)
         else:
-            answer, missing = await self._blobs.read_joined(digests, read_entry)
-        for digest in missing:
-            if is_empty(digest):
-                answer += read_entry(digest)
-            else:
-                answer += read_failure(digest, to_status(BlobNotFound(digest)))
-        return answer
+            found, missing = await self._blobs.read_joined(digests, read_entry)
+        others = [
+            read_entry(digest)
+            if is_empty(digest)
+            else read_failure(digest, to_status(BlobNotFound(digest)))
+            for digest in missing
+        ]
+        return b"".join([found, *others])
 
     async def _read_packed(
         self, digests: Collection[Digest], codec: Codec
