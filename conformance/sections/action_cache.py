@@ -21,7 +21,7 @@ _UPDATES = [needs.updates]
 @check(
     MUST,
     "GetActionResult of an action that has no result is NOT_FOUND.",
-    source="ActionCache.GetActionResult",
+    source="ActionCache.GetActionResult, l.158-170",
 )
 async def an_absent_result_is_not_found(target: Target) -> None:
     with refused(StatusCode.NOT_FOUND):
@@ -31,7 +31,7 @@ async def an_absent_result_is_not_found(target: Target) -> None:
 @check(
     MUST,
     "GetActionResult of an action that is stored, but has no result, is NOT_FOUND.",
-    source="ActionCache.GetActionResult",
+    source="ActionCache.GetActionResult, l.158-170",
 )
 async def an_action_without_result_is_not_found(target: Target) -> None:
     with refused(StatusCode.NOT_FOUND):
@@ -41,7 +41,7 @@ async def an_action_without_result_is_not_found(target: Target) -> None:
 @check(
     MUST,
     "UpdateActionResult is answered with the result, as it is kept.",
-    source="ActionCache.UpdateActionResult, l.180-181",
+    source="ActionCache.UpdateActionResult, l.183-184",
     needs=_UPDATES,
 )
 async def an_update_answers_the_result(target: Target) -> None:
@@ -90,7 +90,7 @@ async def a_result_is_found_again(target: Target) -> None:
 @check(
     MUST,
     "What a result refers to can be read once it was given.",
-    source="ActionCache.GetActionResult, l.160-165",
+    source="ActionCache.GetActionResult, l.158-170",
     needs=_UPDATES,
 )
 async def outputs_of_a_result_are_there(target: Target) -> None:
@@ -105,7 +105,7 @@ async def outputs_of_a_result_are_there(target: Target) -> None:
 @check(
     MUST,
     "An action's size is a part of its name: GetActionResult with a wrong size gives no result.",
-    source="Digest, l.1081-1083",
+    source="Digest, l.1083-1085",
     needs=_UPDATES,
 )
 async def a_wrong_size_has_no_result(target: Target) -> None:
@@ -120,7 +120,7 @@ async def a_wrong_size_has_no_result(target: Target) -> None:
     MUST,
     "UpdateActionResult of another result is taken, or refused, or answered with what is kept; "
     "GetActionResult then gives what was answered.",
-    source="ActionCache.UpdateActionResult, l.180-181",
+    source="ActionCache.UpdateActionResult, l.183-184",
     needs=_UPDATES,
 )
 async def what_an_update_answers_is_kept(target: Target) -> None:
@@ -136,7 +136,7 @@ async def what_an_update_answers_is_kept(target: Target) -> None:
 @check(
     MUST,
     "Symlinks of a result come back with it.",
-    source="ActionResult.output_symlinks",
+    source="ActionResult.output_symlinks, l.1220-1234",
     needs=[*_UPDATES, needs.version(2, 1)],
 )
 async def symlinks_are_kept(target: Target) -> None:
@@ -152,7 +152,7 @@ async def symlinks_are_kept(target: Target) -> None:
 @check(
     MUST,
     "Metadata of an execution come back byte for byte, auxiliary ones included.",
-    source="ExecutedActionMetadata.auxiliary_metadata",
+    source="ExecutedActionMetadata.auxiliary_metadata, l.1171-1174",
     needs=_UPDATES,
 )
 async def execution_metadata_are_kept(target: Target) -> None:
@@ -172,7 +172,7 @@ async def execution_metadata_are_kept(target: Target) -> None:
 @check(
     SHOULD,
     "A result that is nothing but default values is given with something in it, or not found.",
-    source="ActionResult, l.1179-1182",
+    source="ActionResult, l.1177-1184",
     needs=_UPDATES,
 )
 async def results_are_not_empty_messages(target: Target) -> None:
@@ -189,7 +189,7 @@ async def results_are_not_empty_messages(target: Target) -> None:
 @check(
     SHOULD,
     "GetActionResult gives no stdout or stderr inline that nobody asked for.",
-    source="ActionResult.stdout_raw; ActionResult.stderr_raw",
+    source="ActionResult.stdout_raw, l.1323-1329; ActionResult.stderr_raw, l.1336-1342",
     needs=_UPDATES,
 )
 async def nothing_is_inlined_unasked(target: Target) -> None:
@@ -205,7 +205,7 @@ async def nothing_is_inlined_unasked(target: Target) -> None:
     MUST,
     "GetActionResult that is asked for inlined outputs gives their very bytes, or none; the "
     "digests stay.",
-    source="GetActionResultRequest.inline_stdout; GetActionResultRequest.inline_output_files",
+    source="GetActionResultRequest.inline_stdout, l.1721-1723 and l.1729-1733",
     needs=_UPDATES,
 )
 async def what_is_inlined_is_right(target: Target) -> None:
@@ -230,7 +230,7 @@ async def what_is_inlined_is_right(target: Target) -> None:
 @check(
     MUST,
     "GetActionResult inlines nothing that makes the reply larger than messages may be.",
-    source="ActionResult.stdout_raw",
+    source="ActionResult.stdout_raw, l.1323-1329",
     needs=_UPDATES,
 )
 async def inlining_stays_within_messages(target: Target) -> None:
@@ -253,7 +253,7 @@ async def inlining_stays_within_messages(target: Target) -> None:
 @check(
     SHOULD,
     "GetActionResult infers the digest function from the hash's length if it is not named.",
-    source="GetActionResultRequest.digest_function",
+    source="GetActionResultRequest.digest_function, l.1735-1742",
     needs=_UPDATES,
 )
 async def results_need_no_named_function(target: Target) -> None:
@@ -272,7 +272,7 @@ async def results_need_no_named_function(target: Target) -> None:
 @check(
     SHOULD,
     "UpdateActionResult where update_enabled is false is refused.",
-    source="ActionCacheUpdateCapabilities, l.2220-2222",
+    source="ActionCacheUpdateCapabilities, l.2220-2221",
     needs=[needs.no_updates],
 )
 async def updates_that_are_not_offered_are_refused(target: Target) -> None:
@@ -291,7 +291,7 @@ async def updates_that_are_not_offered_are_refused(target: Target) -> None:
     ROBUSTNESS,
     "GetActionResult of an action whose blob is no Action is NOT_FOUND or an error that blames "
     "the request.",
-    source="ActionCache.GetActionResult",
+    source="ActionCache.GetActionResult, l.158-170",
 )
 async def a_malformed_action_has_no_result(target: Target) -> None:
     with refused(*BAD_INPUT):
@@ -301,7 +301,7 @@ async def a_malformed_action_has_no_result(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "UpdateActionResult with digests that are none is refused, or its result never given.",
-    source="Digest, l.1111-1118",
+    source="Digest, l.1080-1111",
     needs=_UPDATES,
 )
 async def results_of_malformed_digests_are_not_given(target: Target) -> None:
@@ -318,7 +318,7 @@ async def results_of_malformed_digests_are_not_given(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "UpdateActionResult and GetActionResult without an action's digest are refused.",
-    source="GetActionResultRequest.action_digest",
+    source="GetActionResultRequest.action_digest, l.1717-1719",
 )
 async def an_action_has_to_be_named(target: Target) -> None:
     with refused(*BAD_INPUT):

@@ -34,7 +34,7 @@ async def _upload(
 @check(
     MUST,
     "BatchUpdateBlobs takes blobs in the announced compressors; they are read uncompressed.",
-    source="BatchUpdateBlobsRequest.Request.compressor; "
+    source="BatchUpdateBlobsRequest.Request.compressor, l.1821-1825; "
     "CacheCapabilities.supported_batch_update_compressors",
 )
 async def compressed_batches_are_stored(target: Target) -> None:
@@ -49,7 +49,7 @@ async def compressed_batches_are_stored(target: Target) -> None:
 @check(
     MUST,
     "BatchUpdateBlobs refuses compressed data of another blob with INVALID_ARGUMENT.",
-    source="ContentAddressableStorage.BatchUpdateBlobs",
+    source="ContentAddressableStorage.BatchUpdateBlobs, l.364-388",
 )
 async def another_blob_in_a_batch_is_refused(target: Target) -> None:
     for codec in announced_for_batches(target):
@@ -62,7 +62,7 @@ async def another_blob_in_a_batch_is_refused(target: Target) -> None:
 @check(
     MUST,
     "BatchUpdateBlobs refuses data that are not compressed as they say with INVALID_ARGUMENT.",
-    source="ContentAddressableStorage.BatchUpdateBlobs",
+    source="ContentAddressableStorage.BatchUpdateBlobs, l.364-388",
 )
 async def plain_bytes_in_a_batch_are_refused(target: Target) -> None:
     for codec in announced_for_batches(target):
@@ -87,7 +87,7 @@ async def the_empty_blob_in_a_batch_is_taken(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "BatchUpdateBlobs is not made to unpack far more than a digest says: the blob is refused.",
-    source="Digest, l.1081-1083",
+    source="Digest, l.1083-1085",
     needs=[needs.batch_compressor(reapi.Compressor.ZSTD)],
 )
 async def bombs_in_batches_are_refused(target: Target) -> None:

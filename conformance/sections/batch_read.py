@@ -22,7 +22,7 @@ MAX_READ_BYTES = 64 << 20
 @check(
     MUST,
     "BatchReadBlobs answers each digest of a request with the blob's bytes.",
-    source="BatchReadBlobsResponse, l.1936-1955",
+    source="BatchReadBlobsResponse, l.1893-1895",
 )
 async def blobs_are_read(target: Target) -> None:
     blobs = [unique(), unique(1), unique(5000)]
@@ -39,7 +39,7 @@ async def blobs_are_read(target: Target) -> None:
     MUST,
     "BatchReadBlobs answers an absent blob with NOT_FOUND in the blob's own status, and reads the "
     "others.",
-    source="BatchReadBlobs, l.415-416",
+    source="ContentAddressableStorage.BatchReadBlobs, l.392-412",
 )
 async def absent_blobs_fail_one_by_one(target: Target) -> None:
     data = unique()
@@ -55,7 +55,7 @@ async def absent_blobs_fail_one_by_one(target: Target) -> None:
 @check(
     MUST,
     "BatchReadBlobs never gives bytes for a right hash with a wrong size.",
-    source="Digest, l.1081-1083",
+    source="Digest, l.1083-1085",
 )
 async def a_wrong_size_is_not_read(target: Target) -> None:
     stored = await target.put_one(unique())
@@ -87,7 +87,7 @@ async def the_empty_blob_is_read(target: Target) -> None:
     MUST,
     "BatchReadBlobs compresses nothing that the client does not accept compressed, not even an "
     "error.",
-    source="BatchReadBlobsResponse.Response.compressor, l.1945-1947",
+    source="BatchReadBlobsResponse.Response.compressor, l.1904-1906",
 )
 async def nothing_is_compressed_unasked(target: Target) -> None:
     present = await target.put_one(b"a" * 10000 + unique())
@@ -100,7 +100,7 @@ async def nothing_is_compressed_unasked(target: Target) -> None:
     MUST,
     "BatchReadBlobs for a client that accepts zstd gives the bytes themselves, or zstd that "
     "decompresses to them.",
-    source="BatchReadBlobsRequest.acceptable_compressors, l.1930-1932",
+    source="BatchReadBlobsRequest.acceptable_compressors, l.1879-1881",
 )
 async def what_is_accepted_may_be_compressed(target: Target) -> None:
     data = b"a" * 10000 + unique()
@@ -119,7 +119,7 @@ async def what_is_accepted_may_be_compressed(target: Target) -> None:
 @check(
     MUST,
     "BatchReadBlobs answers a digest that stands twice in a request.",
-    source="BatchReadBlobs, l.404-406",
+    source="ContentAddressableStorage.BatchReadBlobs, l.404-406",
 )
 async def a_blob_may_be_read_twice(target: Target) -> None:
     data = unique()
@@ -132,7 +132,7 @@ async def a_blob_may_be_read_twice(target: Target) -> None:
 @check(
     SHOULD,
     "BatchReadBlobs without digests is answered with no blobs.",
-    source="BatchReadBlobs, l.392-416",
+    source="ContentAddressableStorage.BatchReadBlobs, l.392-412",
 )
 async def nothing_can_be_read(target: Target) -> None:
     expect(not await target.batch_read(), "blobs are answered that were not asked for")
@@ -154,7 +154,7 @@ def _tried(target: Target) -> int:
 @check(
     MUST,
     "BatchReadBlobs gives as many bytes as max_batch_total_size_bytes says.",
-    source="CacheCapabilities.max_batch_total_size_bytes, l.2273-2277",
+    source="CacheCapabilities.max_batch_total_size_bytes, l.2295-2299",
     needs=[needs.batch_limit],
 )
 async def a_full_batch_can_be_read(target: Target) -> None:
@@ -170,7 +170,7 @@ async def a_full_batch_can_be_read(target: Target) -> None:
     MUST,
     "BatchReadBlobs over max_batch_total_size_bytes is INVALID_ARGUMENT, if it is enforced at "
     "all; gRPC itself may say RESOURCE_EXHAUSTED.",
-    source="BatchReadBlobs, l.394-401 and l.410-413",
+    source="ContentAddressableStorage.BatchReadBlobs, l.392-412",
     needs=[needs.batch_limit],
 )
 async def a_larger_batch_is_not_read(target: Target) -> None:
@@ -189,7 +189,7 @@ async def a_larger_batch_is_not_read(target: Target) -> None:
 @check(
     SHOULD,
     "BatchReadBlobs infers the digest function from the hash's length if it is not named.",
-    source="BatchReadBlobsRequest.digest_function, l.1934-1942",
+    source="BatchReadBlobsRequest.digest_function, l.1883-1890",
 )
 async def reads_need_no_named_function(target: Target) -> None:
     if not target.function.inferred:

@@ -31,7 +31,7 @@ async def _codes(
 @check(
     MUST,
     "BatchUpdateBlobs answers each blob of a request under its digest, and stores it.",
-    source="BatchUpdateBlobsResponse, l.1906-1918",
+    source="BatchUpdateBlobsResponse, l.1849-1851",
 )
 async def each_upload_is_answered(target: Target) -> None:
     blobs = [unique(), unique(1), unique(3000)]
@@ -50,7 +50,7 @@ async def each_upload_is_answered(target: Target) -> None:
     MUST,
     "BatchUpdateBlobs refuses data that do not hash to their digest with INVALID_ARGUMENT, and "
     "stores them under neither name.",
-    source="BatchUpdateBlobs, l.387-390",
+    source="ContentAddressableStorage.BatchUpdateBlobs, l.364-388",
 )
 async def a_wrong_hash_is_refused(target: Target) -> None:
     data, other = unique(), unique()
@@ -66,7 +66,7 @@ async def a_wrong_hash_is_refused(target: Target) -> None:
 @check(
     MUST,
     "BatchUpdateBlobs refuses a right hash with a wrong size with INVALID_ARGUMENT.",
-    source="Digest, l.1081-1083; BatchUpdateBlobs, l.387-390",
+    source="Digest, l.1083-1085; ContentAddressableStorage.BatchUpdateBlobs, l.364-388",
 )
 async def a_wrong_size_is_refused(target: Target) -> None:
     for change in (1, -1, 100):
@@ -85,7 +85,7 @@ async def a_wrong_size_is_refused(target: Target) -> None:
 @check(
     SHOULD,
     "BatchUpdateBlobs: one blob that does not match leaves the others of the batch alone.",
-    source="BatchUpdateBlobs, l.376-378",
+    source="ContentAddressableStorage.BatchUpdateBlobs, l.376-378",
 )
 async def uploads_fail_one_by_one(target: Target) -> None:
     good, bad = unique(), unique()
@@ -99,7 +99,7 @@ async def uploads_fail_one_by_one(target: Target) -> None:
 @check(
     MUST,
     "BatchUpdateBlobs of a blob that is there already succeeds.",
-    source="BatchUpdateBlobs, l.376-378, with l.277-283",
+    source="ContentAddressableStorage.BatchUpdateBlobs, l.364-388",
 )
 async def an_upload_may_be_repeated(target: Target) -> None:
     data = unique()
@@ -111,7 +111,7 @@ async def an_upload_may_be_repeated(target: Target) -> None:
 @check(
     MUST,
     "BatchUpdateBlobs takes a blob that stands twice in one request.",
-    source="BatchUpdateBlobs, l.376-378, with l.271-272",
+    source="ContentAddressableStorage.BatchUpdateBlobs, l.364-388",
 )
 async def an_upload_may_stand_twice_in_a_batch(target: Target) -> None:
     data = unique()
@@ -139,7 +139,7 @@ async def the_empty_blob_can_be_uploaded(target: Target) -> None:
     MUST,
     "BatchUpdateBlobs with data under the digest of the empty blob is INVALID_ARGUMENT, or OK as "
     "for a blob that is there already; the empty blob stays empty.",
-    source="BatchUpdateBlobs, l.387-390, with l.277-283",
+    source="ContentAddressableStorage.BatchUpdateBlobs, l.364-388",
 )
 async def the_empty_blob_has_no_data(target: Target) -> None:
     empty = target.digest(b"")
@@ -156,7 +156,7 @@ async def the_empty_blob_has_no_data(target: Target) -> None:
 @check(
     SHOULD,
     "BatchUpdateBlobs without blobs is answered with none.",
-    source="BatchUpdateBlobs, l.362-390",
+    source="ContentAddressableStorage.BatchUpdateBlobs, l.364-388",
 )
 async def an_empty_batch_is_fine(target: Target) -> None:
     reply = await target.call(methods.BATCH_UPDATE, target.batch_update())
@@ -166,7 +166,7 @@ async def an_empty_batch_is_fine(target: Target) -> None:
 @check(
     MUST,
     "BatchUpdateBlobs takes as many bytes as max_batch_total_size_bytes says.",
-    source="CacheCapabilities.max_batch_total_size_bytes, l.2273-2277",
+    source="CacheCapabilities.max_batch_total_size_bytes, l.2295-2299",
     needs=[needs.batch_limit],
 )
 async def a_full_batch_can_be_uploaded(target: Target) -> None:
@@ -182,7 +182,7 @@ async def a_full_batch_can_be_uploaded(target: Target) -> None:
     MUST,
     "BatchUpdateBlobs over max_batch_total_size_bytes is INVALID_ARGUMENT, if it is enforced at "
     "all; gRPC itself may say RESOURCE_EXHAUSTED before.",
-    source="BatchUpdateBlobs, l.364-371 and l.382-383",
+    source="ContentAddressableStorage.BatchUpdateBlobs, l.364-371 and l.382-383",
     needs=[needs.batch_limit],
 )
 async def a_larger_batch_is_refused(target: Target) -> None:
@@ -204,7 +204,7 @@ async def a_larger_batch_is_refused(target: Target) -> None:
 @check(
     SHOULD,
     "BatchUpdateBlobs infers the digest function from the hash's length if it is not named.",
-    source="BatchUpdateBlobsRequest.digest_function, l.1897-1906",
+    source="BatchUpdateBlobsRequest.digest_function, l.1838-1846",
 )
 async def uploads_need_no_named_function(target: Target) -> None:
     if not target.function.inferred:
@@ -221,7 +221,7 @@ async def uploads_need_no_named_function(target: Target) -> None:
     MUST,
     "BatchUpdateBlobs never keeps compressed bytes under an uncompressed name: a compressor is "
     "understood or refused.",
-    source="BatchUpdateBlobsRequest.Request.compressor, l.1884-1887",
+    source="BatchUpdateBlobsRequest.Request.compressor, l.1821-1825",
 )
 async def a_compressor_is_understood_or_refused(target: Target) -> None:
     data = unique() * 10
@@ -244,7 +244,7 @@ async def a_compressor_is_understood_or_refused(target: Target) -> None:
     ROBUSTNESS,
     "BatchUpdateBlobs refuses a compressor that the protocol does not have, or takes the bytes as "
     "they are.",
-    source="BatchUpdateBlobsRequest.Request.compressor, l.1884-1887",
+    source="BatchUpdateBlobsRequest.Request.compressor, l.1821-1825",
 )
 async def an_unknown_compressor_is_refused(target: Target) -> None:
     data = unique()

@@ -24,7 +24,7 @@ async def _capabilities(target: Target) -> reapi.ServerCapabilities:
     MUST,
     "A server that serves a cache announces cache_capabilities, one that executes announces "
     "execution_capabilities; one at least there is.",
-    source="Capabilities.GetCapabilities, l.571-577",
+    source="Capabilities.GetCapabilities, l.570-580",
 )
 async def something_is_announced(target: Target) -> None:
     got = await _capabilities(target)
@@ -35,7 +35,7 @@ async def something_is_announced(target: Target) -> None:
 @check(
     MUST,
     "The range of versions is there, in order, and includes a version 2.",
-    source="ServerCapabilities, l.2047-2054",
+    source="ServerCapabilities, l.2073-2075",
 )
 async def versions_are_in_order(target: Target) -> None:
     got = await _capabilities(target)
@@ -55,7 +55,7 @@ async def versions_are_in_order(target: Target) -> None:
 @check(
     MUST,
     "A deprecated_api_version, where it is set, is not above low_api_version.",
-    source="ServerCapabilities, l.2047-2051",
+    source="ServerCapabilities, l.2073-2075",
 )
 async def deprecated_versions_come_first(target: Target) -> None:
     got = await _capabilities(target)
@@ -71,7 +71,7 @@ async def deprecated_versions_come_first(target: Target) -> None:
 @check(
     MUST,
     "A cache announces at least one digest function, and never UNKNOWN.",
-    source="DigestFunction.UNKNOWN, l.2061; CacheCapabilities.digest_functions, l.2264",
+    source="DigestFunction.UNKNOWN, l.2096-2097; CacheCapabilities.digest_functions, l.2285-2287",
     needs=[needs.cache],
 )
 async def digest_functions_are_named(target: Target) -> None:
@@ -83,7 +83,7 @@ async def digest_functions_are_named(target: Target) -> None:
 @check(
     SHOULD,
     "No digest function is announced twice.",
-    source="CacheCapabilities.digest_functions, l.2264",
+    source="CacheCapabilities.digest_functions, l.2285-2287",
     needs=[needs.cache],
 )
 async def digest_functions_are_unique(target: Target) -> None:
@@ -94,7 +94,7 @@ async def digest_functions_are_unique(target: Target) -> None:
 @check(
     MUST,
     "No compressor of a value that the protocol does not have is announced.",
-    source="Compressor, l.2237-2260",
+    source="Compressor, l.2260-2261",
     needs=[needs.cache],
 )
 async def compressors_are_known(target: Target) -> None:
@@ -107,7 +107,7 @@ async def compressors_are_known(target: Target) -> None:
 @check(
     MUST,
     "Bounds of sizes are not negative: 0 says that there is none.",
-    source="CacheCapabilities, l.2273-2277 and l.2297-2308",
+    source="CacheCapabilities, l.2283-2284",
     needs=[needs.cache],
 )
 async def bounds_are_not_negative(target: Target) -> None:
@@ -119,7 +119,7 @@ async def bounds_are_not_negative(target: Target) -> None:
 @check(
     SHOULD,
     "How absolute targets of symlinks are treated is said: ALLOWED or DISALLOWED.",
-    source="SymlinkAbsolutePathStrategy, l.2219-2233",
+    source="SymlinkAbsolutePathStrategy, l.2242-2243",
     needs=[needs.cache],
 )
 async def absolute_symlinks_are_decided(target: Target) -> None:
@@ -130,7 +130,7 @@ async def absolute_symlinks_are_decided(target: Target) -> None:
 @check(
     MUST,
     "Ranges of priorities begin with the smaller number.",
-    source="PriorityCapabilities.PriorityRange, l.2204-2213",
+    source="PriorityCapabilities.PriorityRange, l.2230-2231",
 )
 async def priorities_are_in_order(target: Target) -> None:
     got = await _capabilities(target)
@@ -145,7 +145,7 @@ async def priorities_are_in_order(target: Target) -> None:
 @check(
     MUST,
     "ExecutionCapabilities.digest_function is not UNKNOWN.",
-    source="ExecutionCapabilities.digest_function, l.2435-2438",
+    source="ExecutionCapabilities.digest_function, l.2435-2439",
     needs=[needs.execution],
 )
 async def execution_names_its_function(target: Target) -> None:
@@ -156,7 +156,7 @@ async def execution_names_its_function(target: Target) -> None:
 @check(
     MUST,
     "ExecutionCapabilities.digest_functions, where it is set, contains digest_function.",
-    source="ExecutionCapabilities.digest_functions, l.2449-2450",
+    source="ExecutionCapabilities.digest_functions, l.2450-2462",
     needs=[needs.execution],
 )
 async def execution_lists_its_function(target: Target) -> None:
@@ -169,7 +169,7 @@ async def execution_lists_its_function(target: Target) -> None:
 @check(
     SHOULD,
     "An endpoint that does not execute returns no execution_capabilities.",
-    source="Capabilities.GetCapabilities, l.569-577",
+    source="Capabilities.GetCapabilities, l.570-580",
     needs=[needs.cache],
 )
 async def a_cache_claims_no_execution(target: Target) -> None:
@@ -189,7 +189,7 @@ async def a_cache_claims_no_execution(target: Target) -> None:
 @check(
     MUST,
     "Splitting and FastCDC: an announced average chunk size is between 1 KiB and 1 MiB.",
-    source="FastCdc2020Params.avg_chunk_size_bytes, l.2380-2384",
+    source="FastCdc2020Params.avg_chunk_size_bytes, l.2384-2387",
     needs=[needs.cache],
 )
 async def fast_cdc_parameters_are_in_range(target: Target) -> None:
@@ -202,7 +202,7 @@ async def fast_cdc_parameters_are_in_range(target: Target) -> None:
 @check(
     MUST,
     "RepMaxCDC: an announced minimal chunk size is at least 64 bytes.",
-    source="RepMaxCdcParams.min_chunk_size_bytes, l.2415-2419",
+    source="RepMaxCdcParams.min_chunk_size_bytes, l.2420-2424",
     needs=[needs.cache],
 )
 async def rep_max_cdc_parameters_are_in_range(target: Target) -> None:
@@ -215,7 +215,7 @@ async def rep_max_cdc_parameters_are_in_range(target: Target) -> None:
 @check(
     SHOULD,
     "Chunking functions are announced only where blobs can be split or spliced.",
-    source="ChunkingFunction, l.2182-2186; CacheCapabilities.split_blob_support, l.2310",
+    source="ChunkingFunction, l.2192-2202; CacheCapabilities.split_blob_support, l.2328-2333",
     needs=[needs.cache],
 )
 async def chunking_functions_have_a_use(target: Target) -> None:
@@ -228,7 +228,7 @@ async def chunking_functions_have_a_use(target: Target) -> None:
 @check(
     MUST,
     "The capabilities of one instance are the same each time they are asked for.",
-    source="Capabilities.GetCapabilities, l.566-568",
+    source="Capabilities.GetCapabilities, l.570-580",
 )
 async def answers_are_stable(target: Target) -> None:
     first, second = await _capabilities(target), await _capabilities(target)
@@ -238,7 +238,7 @@ async def answers_are_stable(target: Target) -> None:
 @check(
     SHOULD,
     "Every announced digest function is one that the protocol has.",
-    source="DigestFunction, l.2058-2176",
+    source="DigestFunction, l.2092-2094",
     needs=[needs.cache],
 )
 async def digest_functions_are_known(target: Target) -> None:

@@ -43,7 +43,7 @@ async def _result_of_both_forms(target: Target, tree: Tree) -> reapi.ActionResul
 @check(
     SHOULD,
     "GetActionResult gives no result of which an output file is not there.",
-    source="ActionCache.GetActionResult, l.160-165",
+    source="ActionCache.GetActionResult, l.158-170",
 )
 async def output_files_are_looked_for(target: Target) -> None:
     result = reapi.ActionResult()
@@ -54,7 +54,7 @@ async def output_files_are_looked_for(target: Target) -> None:
 @check(
     SHOULD,
     "GetActionResult gives no result of which stdout is not there.",
-    source="ActionCache.GetActionResult, l.160-165",
+    source="ActionCache.GetActionResult, l.158-170",
 )
 async def stdout_is_looked_for(target: Target) -> None:
     await _expect_no_hit(target, reapi.ActionResult(stdout_digest=target.digest(unique())))
@@ -63,7 +63,7 @@ async def stdout_is_looked_for(target: Target) -> None:
 @check(
     SHOULD,
     "GetActionResult gives no result of which stderr is not there.",
-    source="ActionCache.GetActionResult, l.160-165",
+    source="ActionCache.GetActionResult, l.158-170",
 )
 async def stderr_is_looked_for(target: Target) -> None:
     await _expect_no_hit(target, reapi.ActionResult(stderr_digest=target.digest(unique())))
@@ -72,7 +72,7 @@ async def stderr_is_looked_for(target: Target) -> None:
 @check(
     SHOULD,
     "GetActionResult gives no result of which a Tree is not there.",
-    source="ActionCache.GetActionResult, l.160-165",
+    source="ActionCache.GetActionResult, l.158-170",
 )
 async def trees_are_looked_for(target: Target) -> None:
     result = reapi.ActionResult()
@@ -83,7 +83,7 @@ async def trees_are_looked_for(target: Target) -> None:
 @check(
     SHOULD,
     "GetActionResult gives no result of which a file that a Tree names is not there.",
-    source="ActionCache.GetActionResult, l.160-165",
+    source="ActionCache.GetActionResult, l.158-170",
 )
 async def files_of_trees_are_looked_for(target: Target) -> None:
     outputs = Outputs.made(target)
@@ -95,7 +95,7 @@ async def files_of_trees_are_looked_for(target: Target) -> None:
 @check(
     SHOULD,
     "GetActionResult gives no result of which a root directory is not there.",
-    source="ActionCache.GetActionResult, l.160-165; OutputDirectory.root_directory_digest",
+    source="ActionCache.GetActionResult, l.158-170; OutputDirectory, l.1454-1461",
     needs=[needs.version(2, 3)],
 )
 async def root_directories_are_looked_for(target: Target) -> None:
@@ -107,7 +107,7 @@ async def root_directories_are_looked_for(target: Target) -> None:
 @check(
     SHOULD,
     "GetActionResult gives no result of which a directory below a root directory is not there.",
-    source="ActionCache.GetActionResult, l.160-165; OutputDirectory.root_directory_digest",
+    source="ActionCache.GetActionResult, l.158-170; OutputDirectory, l.1454-1461",
     needs=[needs.version(2, 3)],
 )
 async def directories_below_are_looked_for(target: Target) -> None:
@@ -119,7 +119,7 @@ async def directories_below_are_looked_for(target: Target) -> None:
 @check(
     SHOULD,
     "GetActionResult gives no result of which a file below a root directory is not there.",
-    source="ActionCache.GetActionResult, l.160-165; OutputDirectory.root_directory_digest",
+    source="ActionCache.GetActionResult, l.158-170; OutputDirectory, l.1454-1461",
     needs=[needs.version(2, 3)],
 )
 async def files_below_are_looked_for(target: Target) -> None:
@@ -131,7 +131,7 @@ async def files_below_are_looked_for(target: Target) -> None:
 @check(
     SHOULD,
     "UpdateActionResult for an Action that was never uploaded is FAILED_PRECONDITION.",
-    source="ActionCache.UpdateActionResult, l.173-192",
+    source="ActionCache.UpdateActionResult, l.174-193",
 )
 async def the_action_is_looked_for(target: Target) -> None:
     result = reapi.ActionResult(

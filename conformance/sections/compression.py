@@ -20,7 +20,7 @@ from protos import remote_execution_pb2 as reapi
 check = Section("compression", (needs.cache, needs.compression))
 
 AT_ONCE_SECONDS = 3
-SOURCE_UPLOADS = "ContentAddressableStorage, l.247-270"
+SOURCE_UPLOADS = "ContentAddressableStorage, l.246-269"
 
 
 def _compressible(size: int = 50_000) -> bytes:
@@ -55,7 +55,7 @@ async def what_is_written_compressed_is_read(target: Target) -> None:
 @check(
     MUST,
     "A blob is read in every announced compressor, however it was written.",
-    source="ContentAddressableStorage, l.320-322",
+    source="ContentAddressableStorage, l.324-326",
 )
 async def what_is_stored_is_read_compressed(target: Target) -> None:
     for codec in announced(target):
@@ -67,7 +67,7 @@ async def what_is_stored_is_read_compressed(target: Target) -> None:
 @check(
     MUST,
     "A blob that was written in one compressor is read in every other.",
-    source="ContentAddressableStorage, l.320-322",
+    source="ContentAddressableStorage, l.324-326",
 )
 async def compressors_mix(target: Target) -> None:
     for written in announced(target):
@@ -94,7 +94,7 @@ async def large_blobs_are_compressed(target: Target) -> None:
 @check(
     MUST,
     "The empty blob is read compressed, uploaded or not.",
-    source="ContentAddressableStorage, l.342-344 and l.320-322",
+    source="ContentAddressableStorage, l.342-344 and l.324-326",
 )
 async def the_empty_blob_is_read_compressed(target: Target) -> None:
     for codec in announced(target):
@@ -151,7 +151,7 @@ async def _beginning(name: str, data: bytes) -> Requests:
     SHOULD,
     "A compressed write's committed_size is the compressed bytes that were sent, or -1 if the blob "
     "was there.",
-    source="ContentAddressableStorage, l.263-270; bytestream.proto, WriteResponse",
+    source="ContentAddressableStorage, l.262-269; bytestream.proto, WriteResponse",
 )
 async def committed_bytes_are_compressed_bytes(target: Target) -> None:
     for codec in announced(target):
@@ -165,7 +165,7 @@ async def committed_bytes_are_compressed_bytes(target: Target) -> None:
 @check(
     MUST,
     "A compressed write of bytes that decompress to something else is INVALID_ARGUMENT.",
-    source="ContentAddressableStorage, l.258-261",
+    source="ContentAddressableStorage, l.258-260",
 )
 async def another_blob_is_refused(target: Target) -> None:
     for codec in announced(target):
@@ -179,7 +179,7 @@ async def another_blob_is_refused(target: Target) -> None:
     MUST,
     "A compressed write of fewer or more bytes than the uncompressed size in the name is "
     "INVALID_ARGUMENT.",
-    source="ContentAddressableStorage, l.258-261",
+    source="ContentAddressableStorage, l.258-260",
 )
 async def another_size_is_refused(target: Target) -> None:
     for codec in announced(target):
@@ -195,7 +195,7 @@ async def another_size_is_refused(target: Target) -> None:
 @check(
     MUST,
     "A compressed write of bytes that are not compressed is INVALID_ARGUMENT.",
-    source="ContentAddressableStorage, l.258-261",
+    source="ContentAddressableStorage, l.258-260",
 )
 async def plain_bytes_are_refused(target: Target) -> None:
     for codec in announced(target):
@@ -209,7 +209,7 @@ async def plain_bytes_are_refused(target: Target) -> None:
 @check(
     MUST,
     "A compressed write that ends in the middle of the compressed data is INVALID_ARGUMENT.",
-    source="ContentAddressableStorage, l.258-261",
+    source="ContentAddressableStorage, l.258-260",
 )
 async def half_a_frame_is_refused(target: Target) -> None:
     for codec in announced(target):
@@ -224,7 +224,7 @@ async def half_a_frame_is_refused(target: Target) -> None:
     MUST,
     "A compressed write's later offsets add compressed lengths to the first; any other is an "
     "error.",
-    source="ContentAddressableStorage, l.263-270; bytestream.proto, WriteRequest.write_offset",
+    source="ContentAddressableStorage, l.262-269; bytestream.proto, WriteRequest.write_offset",
 )
 async def compressed_offsets_are_checked(target: Target) -> None:
     for codec in announced(target):
@@ -240,7 +240,7 @@ async def compressed_offsets_are_checked(target: Target) -> None:
 @check(
     MUST,
     "Names of compressed writes may have optional metadata behind the size.",
-    source="ContentAddressableStorage, l.249 and l.244-245",
+    source="ContentAddressableStorage, l.248 and l.243-244",
 )
 async def compressed_names_may_have_metadata(target: Target) -> None:
     for codec in announced(target):
@@ -254,7 +254,7 @@ async def compressed_names_may_have_metadata(target: Target) -> None:
 @check(
     MUST,
     "A compressed read begins at read_offset of the uncompressed bytes.",
-    source="ContentAddressableStorage, l.312-313",
+    source="ContentAddressableStorage, l.314-315",
 )
 async def compressed_reads_begin_at_their_offset(target: Target) -> None:
     for codec in announced(target):
@@ -269,7 +269,7 @@ async def compressed_reads_begin_at_their_offset(target: Target) -> None:
 @check(
     MUST,
     "A compressed read from the very end is empty, and no error.",
-    source="ContentAddressableStorage, l.312-313; bytestream.proto, ReadRequest.read_offset",
+    source="ContentAddressableStorage, l.314-315; bytestream.proto, ReadRequest.read_offset",
 )
 async def compressed_reads_may_begin_at_the_end(target: Target) -> None:
     for codec in announced(target):
@@ -282,7 +282,7 @@ async def compressed_reads_may_begin_at_the_end(target: Target) -> None:
 @check(
     MUST,
     "A compressed read from beyond the end, or from before the beginning, is OUT_OF_RANGE.",
-    source="ContentAddressableStorage, l.312-313; bytestream.proto, ReadRequest.read_offset",
+    source="ContentAddressableStorage, l.314-315; bytestream.proto, ReadRequest.read_offset",
 )
 async def compressed_offsets_are_in_range(target: Target) -> None:
     for codec in announced(target):
@@ -296,7 +296,7 @@ async def compressed_offsets_are_in_range(target: Target) -> None:
 @check(
     MUST,
     "A compressed read with a read_limit is INVALID_ARGUMENT.",
-    source="ContentAddressableStorage, l.314-315",
+    source="ContentAddressableStorage, l.316-317",
 )
 async def compressed_reads_have_no_limit(target: Target) -> None:
     for codec in announced(target):
@@ -320,7 +320,7 @@ async def absent_blobs_are_not_found_compressed(target: Target) -> None:
 @check(
     MUST,
     "A compressed read refuses a right hash with a wrong size.",
-    source="Digest, l.1081-1083",
+    source="Digest, l.1083-1085",
 )
 async def wrong_sizes_are_refused_compressed(target: Target) -> None:
     for codec in announced(target):

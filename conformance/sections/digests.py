@@ -18,7 +18,7 @@ from protos import remote_execution_pb2 as reapi
 
 check = Section("digests", (needs.cache,))
 
-SOURCE = "CacheCapabilities.digest_functions"
+SOURCE = "CacheCapabilities.digest_functions, l.2285-2287"
 
 
 def _each(target: Target) -> list[Target]:
@@ -54,7 +54,7 @@ async def each_function_names_blobs(target: Target) -> None:
     MUST,
     "Blobs are written and read in every announced digest function, which stands in the name if "
     "it has to.",
-    source="ContentAddressableStorage, l.234-241",
+    source="ContentAddressableStorage, l.235-240",
 )
 async def each_function_stands_in_names(target: Target) -> None:
     for each in _each(target):
@@ -93,7 +93,7 @@ async def each_function_is_verified(target: Target) -> None:
 @check(
     MUST,
     "Results of actions are kept in every announced digest function.",
-    source="UpdateActionResultRequest.digest_function; GetActionResultRequest.digest_function",
+    source="UpdateActionResultRequest, l.1768-1775; GetActionResultRequest, l.1735-1742",
     needs=[needs.updates],
 )
 async def each_function_names_actions(target: Target) -> None:
@@ -108,7 +108,7 @@ async def each_function_names_actions(target: Target) -> None:
 @check(
     MUST,
     "GetTree reads trees of every announced digest function.",
-    source="GetTreeRequest.digest_function",
+    source="GetTreeRequest.digest_function, l.1944-1952",
 )
 async def each_function_names_trees(target: Target) -> None:
     for each in _each(target):
@@ -122,7 +122,7 @@ async def each_function_names_trees(target: Target) -> None:
     MUST,
     "Functions whose hashes have one length are told apart: what was uploaded in one is not found "
     "under the other's name.",
-    source="DigestFunction, l.2094-2195",
+    source="DigestFunction, l.2092-2094",
     needs=[needs.several_functions],
 )
 async def functions_of_one_length_are_told_apart(target: Target) -> None:
@@ -142,7 +142,7 @@ async def functions_of_one_length_are_told_apart(target: Target) -> None:
 @check(
     MUST,
     "A hash whose function is not named is one of those seven that need not be named.",
-    source="FindMissingBlobsRequest.digest_function",
+    source="FindMissingBlobsRequest.digest_function, l.1792-1799",
     needs=[needs.several_functions],
 )
 async def inference_prefers_what_need_not_be_named(target: Target) -> None:
@@ -182,7 +182,7 @@ async def other_functions_are_refused(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "A digest function that the protocol does not have is refused, or its blobs are missing.",
-    source="DigestFunction, l.2094-2195",
+    source="DigestFunction, l.2092-2094",
 )
 async def unknown_functions_are_refused(target: Target) -> None:
     request = target.named(reapi.FindMissingBlobsRequest(blob_digests=[target.digest(unique())]))
@@ -199,7 +199,7 @@ async def unknown_functions_are_refused(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "Digests of several functions in one request are refused, or judged each for itself.",
-    source="FindMissingBlobsRequest.blob_digests",
+    source="FindMissingBlobsRequest.blob_digests, l.1788-1790",
 )
 async def functions_may_not_be_mixed(target: Target) -> None:
     other = next(each for each in FUNCTIONS.values() if each.length != target.function.length)

@@ -37,7 +37,7 @@ MANY_SECONDS = 120.0
 @check(
     MUST,
     "Execute runs the command, and answers its exit code, stdout and stderr.",
-    source="Execution.Execute, l.47-56; ActionResult",
+    source="Execution.Execute, l.47-56; ActionResult, l.1177-1184",
 )
 async def a_command_is_run(target: Target) -> None:
     result = (await run(target, "echo said; echo complained >&2")).result
@@ -49,7 +49,7 @@ async def a_command_is_run(target: Target) -> None:
 @check(
     MUST,
     "Every message of Execute is an Operation of one name, with ExecuteOperationMetadata.",
-    source="Execution.Execute, l.65-71",
+    source="Execution.Execute, l.64-69",
 )
 async def operations_have_one_name(target: Target) -> None:
     executed = await run(target, "sleep 0.2")
@@ -62,7 +62,7 @@ async def operations_have_one_name(target: Target) -> None:
 @check(
     MUST,
     "An operation is done if and only if its stage is COMPLETED; then the stream ends.",
-    source="ExecutionStage, l.1638-1642",
+    source="ExecutionStage, l.1631-1643",
 )
 async def done_is_completed(target: Target) -> None:
     executed = await run(target, "sleep 0.2")
@@ -78,7 +78,7 @@ async def done_is_completed(target: Target) -> None:
 @check(
     MUST,
     "Operation.error is never set, and the response is an ExecuteResponse.",
-    source="Execution.Execute, l.81-82; ExecuteResponse.status",
+    source="Execution.Execute, l.83-84; ExecuteResponse.status, l.1605-1615",
 )
 async def errors_are_no_operations_errors(target: Target) -> None:
     for text in ("true", "exit 3"):
@@ -90,7 +90,7 @@ async def errors_are_no_operations_errors(target: Target) -> None:
 @check(
     MUST,
     "The metadata name the action that is executed.",
-    source="ExecuteOperationMetadata.action_digest",
+    source="ExecuteOperationMetadata.action_digest, l.1671-1673",
 )
 async def metadata_name_the_action(target: Target) -> None:
     action = await put_action(target, script("true"))
@@ -102,7 +102,7 @@ async def metadata_name_the_action(target: Target) -> None:
 @check(
     MUST,
     "A command that fails is executed: status OK, and its exit code in the result.",
-    source="ExecuteResponse.status; ActionResult.exit_code",
+    source="ExecuteResponse.status, l.1605-1615; ActionResult.exit_code, l.1320-1321",
 )
 async def a_failure_is_a_result(target: Target) -> None:
     response = (await run(target, "echo why >&2; exit 42")).response
@@ -115,7 +115,7 @@ async def a_failure_is_a_result(target: Target) -> None:
 @check(
     SHOULD,
     "A result that was executed answers the next Execute of the same action, and says so.",
-    source="Action, l.595-607; ExecuteResponse.cached_result",
+    source="Action, l.596-607; ExecuteResponse.cached_result, l.1602-1603",
 )
 async def results_are_cached(target: Target) -> None:
     action = await put_action(target, script(DIFFERENT_EACH_TIME))
@@ -130,7 +130,7 @@ async def results_are_cached(target: Target) -> None:
 @check(
     MUST,
     "cached_result is set for no result that was executed for this very request.",
-    source="ExecuteResponse.cached_result; ExecuteRequest.skip_cache_lookup",
+    source="ExecuteResponse, l.1602-1603; ExecuteRequest, l.1526-1539",
 )
 async def only_cached_results_are_called_so(target: Target) -> None:
     executed = await run(target, "true")
@@ -140,7 +140,7 @@ async def only_cached_results_are_called_so(target: Target) -> None:
 @check(
     MUST,
     "skip_cache_lookup executes the action again: the result is one that was not there before.",
-    source="ExecuteRequest.skip_cache_lookup",
+    source="ExecuteRequest.skip_cache_lookup, l.1526-1539",
 )
 async def cached_results_can_be_skipped(target: Target) -> None:
     action = await put_action(target, script(DIFFERENT_EACH_TIME))
@@ -153,7 +153,7 @@ async def cached_results_can_be_skipped(target: Target) -> None:
 @check(
     SHOULD,
     "What skip_cache_lookup brings replaces the cached result.",
-    source="ExecuteRequest.skip_cache_lookup",
+    source="ExecuteRequest.skip_cache_lookup, l.1526-1539",
 )
 async def skipping_replaces_what_was_cached(target: Target) -> None:
     action = await put_action(target, script(DIFFERENT_EACH_TIME))
@@ -167,7 +167,7 @@ async def skipping_replaces_what_was_cached(target: Target) -> None:
 @check(
     MUST,
     "do_not_cache: the result is not in the action cache, and the next Execute runs again.",
-    source="Action.do_not_cache",
+    source="Action.do_not_cache, l.651-653",
 )
 async def do_not_cache_is_heeded(target: Target) -> None:
     action = await put_action(target, script(DIFFERENT_EACH_TIME), do_not_cache=True)
@@ -183,7 +183,7 @@ async def do_not_cache_is_heeded(target: Target) -> None:
 @check(
     MUST,
     "do_not_cache: executions of the same action at the same time are not merged.",
-    source="Action.do_not_cache",
+    source="Action.do_not_cache, l.651-653",
 )
 async def do_not_cache_forbids_merging(target: Target) -> None:
     command = script(f"sleep 0.5; {DIFFERENT_EACH_TIME}")
@@ -214,7 +214,7 @@ async def an_action_may_be_executed_twice_at_once(target: Target) -> None:
     MUST,
     "An action that runs longer than its timeout ends with DEADLINE_EXCEEDED in the response's "
     "status.",
-    source="Action.timeout; ExecuteResponse.status",
+    source="Action.timeout, l.625-649; ExecuteResponse.status, l.1605-1615",
 )
 async def a_timeout_ends_an_action(target: Target) -> None:
     action = await put_action(target, script("echo before; sleep 60"), timeout_seconds=1)
@@ -225,7 +225,7 @@ async def a_timeout_ends_an_action(target: Target) -> None:
 @check(
     MUST,
     "What ended with a status other than OK is not cached.",
-    source="ExecuteResponse.status, l.1604-1612",
+    source="ExecuteResponse.status, l.1605-1615",
 )
 async def timeouts_are_not_cached(target: Target) -> None:
     action = await put_action(target, script("sleep 60"), timeout_seconds=0.5)
@@ -238,7 +238,7 @@ async def timeouts_are_not_cached(target: Target) -> None:
 @check(
     SHOULD,
     "What a command said before its timeout is kept.",
-    source="ExecuteResponse.status, l.1612-1615",
+    source="ExecuteResponse.status, l.1605-1615",
 )
 async def output_before_a_timeout_is_kept(target: Target) -> None:
     action = await put_action(target, script("echo before; sleep 60"), timeout_seconds=1)
@@ -249,7 +249,7 @@ async def output_before_a_timeout_is_kept(target: Target) -> None:
 @check(
     MUST,
     "An action whose timeout is not reached is not ended by it.",
-    source="Action.timeout",
+    source="Action.timeout, l.625-649",
 )
 async def a_timeout_that_suffices_changes_nothing(target: Target) -> None:
     action = await put_action(target, script("sleep 0.2; echo done"), timeout_seconds=60)
@@ -259,7 +259,7 @@ async def a_timeout_that_suffices_changes_nothing(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "A timeout that is longer than anything is refused, or the action runs.",
-    source="Action.timeout",
+    source="Action.timeout, l.625-649",
 )
 async def an_endless_timeout_is_refused_or_granted(target: Target) -> None:
     action = await put_action(target, script("true"), timeout_seconds=1e9)
@@ -275,7 +275,7 @@ async def an_endless_timeout_is_refused_or_granted(target: Target) -> None:
 @check(
     SHOULD,
     "A result names its worker, and its times are in order.",
-    source="ExecutedActionMetadata; ActionResult, l.1179-1182",
+    source="ExecutedActionMetadata, l.1120-1121; ActionResult, l.1177-1184",
 )
 async def results_say_who_and_when(target: Target) -> None:
     metadata = (await run(target, "true")).result.execution_metadata
@@ -295,7 +295,7 @@ async def results_say_who_and_when(target: Target) -> None:
 @check(
     MUST,
     "inline_stdout is a hint: stdout comes inline or by digest, and is right.",
-    source="ExecuteRequest.inline_stdout",
+    source="ExecuteRequest.inline_stdout, l.1565-1567",
 )
 async def inlining_is_a_hint(target: Target) -> None:
     request = request_for(target, await put_action(target, script("echo a; echo b >&2")))
@@ -308,7 +308,7 @@ async def inlining_is_a_hint(target: Target) -> None:
 @check(
     MUST,
     "Large outputs of a command come by digest, and no message is larger than gRPC's 4 MiB.",
-    source="ActionResult.stdout_raw",
+    source="ActionResult.stdout_raw, l.1323-1329",
 )
 async def large_outputs_stay_out_of_messages(target: Target) -> None:
     text = "head -c 5000000 /dev/zero | tr '\\0' x"
@@ -323,7 +323,7 @@ async def large_outputs_stay_out_of_messages(target: Target) -> None:
 @check(
     MUST,
     "A result is named in the digest function of its action.",
-    source="ExecutionCapabilities.digest_functions, l.2458-2461",
+    source="ExecutionCapabilities.digest_functions, l.2450-2462",
 )
 async def results_are_of_the_actions_function(target: Target) -> None:
     result = (await run(target, "printf data > out", "out")).result
@@ -334,7 +334,7 @@ async def results_are_of_the_actions_function(target: Target) -> None:
 @check(
     SHOULD,
     "Execute infers the digest function from the hash's length if it is not named.",
-    source="ExecuteRequest.digest_function",
+    source="ExecuteRequest.digest_function, l.1556-1563",
 )
 async def execution_needs_no_named_function(target: Target) -> None:
     if not target.function.inferred:
@@ -348,7 +348,7 @@ async def execution_needs_no_named_function(target: Target) -> None:
 @check(
     MUST,
     "Logs of the server's that a response names can be read.",
-    source="ExecuteResponse.server_logs",
+    source="ExecuteResponse.server_logs, l.1617-1624",
 )
 async def server_logs_can_be_read(target: Target) -> None:
     for text in ("true", "false"):
@@ -359,7 +359,7 @@ async def server_logs_can_be_read(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "Many who execute at the same time are all answered.",
-    source="Execution.Execute",
+    source="Execution.Execute, l.45-118",
     seconds=MANY_SECONDS,
 )
 async def many_executions_are_answered(target: Target) -> None:

@@ -25,7 +25,7 @@ async def the_empty_blob_is_not_missing(target: Target) -> None:
 @check(
     MUST,
     "FindMissingBlobs reports what nobody uploaded.",
-    source="FindMissingBlobsResponse, l.1866-1869",
+    source="FindMissingBlobsResponse, l.1802-1804",
 )
 async def absent_blobs_are_missing(target: Target) -> None:
     absent = [target.digest(unique()) for _ in range(3)]
@@ -50,7 +50,7 @@ async def present_blobs_are_not_missing(target: Target) -> None:
 @check(
     MUST,
     "FindMissingBlobs tells present from absent blobs of one request.",
-    source="FindMissingBlobsResponse, l.1866-1869",
+    source="FindMissingBlobsResponse, l.1802-1804",
 )
 async def present_and_absent_are_told_apart(target: Target) -> None:
     present = await target.put(*[unique() for _ in range(5)])
@@ -63,7 +63,7 @@ async def present_and_absent_are_told_apart(target: Target) -> None:
 @check(
     MUST,
     "FindMissingBlobs with no digests is answered with none.",
-    source="FindMissingBlobs, l.348-358",
+    source="ContentAddressableStorage.FindMissingBlobs, l.351-360",
 )
 async def nothing_asked_is_nothing_missing(target: Target) -> None:
     expect(not await target.find_missing(), "digests are reported that were not asked about")
@@ -73,7 +73,7 @@ async def nothing_asked_is_nothing_missing(target: Target) -> None:
     MUST,
     "FindMissingBlobs takes the size as a part of the name: a right hash with a wrong size is "
     "missing, or an error.",
-    source="Digest, l.1081-1083",
+    source="Digest, l.1083-1085",
 )
 async def a_wrong_size_is_missing(target: Target) -> None:
     stored = await target.put_one(unique())
@@ -90,7 +90,7 @@ async def a_wrong_size_is_missing(target: Target) -> None:
     MUST,
     "FindMissingBlobs: a digest that is asked about twice is reported if it is missing, and not "
     "if it is there.",
-    source="FindMissingBlobsResponse, l.1866-1869",
+    source="FindMissingBlobsResponse, l.1802-1804",
 )
 async def digests_may_be_repeated(target: Target) -> None:
     present, absent = await target.put_one(unique()), target.digest(unique())
@@ -101,7 +101,7 @@ async def digests_may_be_repeated(target: Target) -> None:
 @check(
     SHOULD,
     "FindMissingBlobs infers the digest function from the hash's length if it is not named.",
-    source="FindMissingBlobsRequest.digest_function, l.1853-1861",
+    source="FindMissingBlobsRequest.digest_function, l.1792-1799",
 )
 async def missing_blobs_need_no_named_function(target: Target) -> None:
     if not target.function.inferred:
@@ -118,7 +118,7 @@ async def missing_blobs_need_no_named_function(target: Target) -> None:
 @check(
     MUST,
     "Hashes are in lower case: a blob is not found under its hash in upper case.",
-    source="Digest.hash, l.1114-1116",
+    source="Digest.hash, l.1112-1114",
 )
 async def hashes_are_in_lower_case(target: Target) -> None:
     stored = await target.put_one(b"\x00" + unique())
@@ -133,7 +133,7 @@ async def hashes_are_in_lower_case(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "FindMissingBlobs: what is no digest at all is missing or refused, never there.",
-    source="Digest, l.1114-1119",
+    source="Digest, l.1080-1111",
 )
 async def malformed_digests_are_not_there(target: Target) -> None:
     good = target.digest(b"x")
@@ -163,7 +163,7 @@ async def malformed_digests_are_not_there(target: Target) -> None:
 @check(
     MUST,
     "FindMissingBlobs answers about thousands of blobs at once.",
-    source="FindMissingBlobs, l.348-358",
+    source="ContentAddressableStorage.FindMissingBlobs, l.351-360",
 )
 async def many_blobs_are_asked_about_at_once(target: Target) -> None:
     present = await target.put_one(unique())

@@ -30,7 +30,7 @@ def _expect_whole(tree: Tree, pages: list[reapi.GetTreeResponse]) -> None:
 @check(
     MUST,
     "GetTree gives every directory below the root.",
-    source="ContentAddressableStorage.GetTree, l.420-424",
+    source="ContentAddressableStorage.GetTree, l.420-421",
 )
 async def every_directory_is_told(target: Target) -> None:
     tree = small_tree(target.function)
@@ -40,7 +40,7 @@ async def every_directory_is_told(target: Target) -> None:
 @check(
     SHOULD,
     "GetTree gives the root as well.",
-    source="ContentAddressableStorage.GetTree, l.420-424",
+    source="ContentAddressableStorage.GetTree, l.420-421",
 )
 async def the_root_is_told(target: Target) -> None:
     tree = small_tree(target.function)
@@ -51,7 +51,7 @@ async def the_root_is_told(target: Target) -> None:
 @check(
     MUST,
     "GetTree of a root that is not there is NOT_FOUND.",
-    source="ContentAddressableStorage.GetTree, l.436-438",
+    source="ContentAddressableStorage.GetTree, l.435-437",
 )
 async def an_absent_root_is_not_found(target: Target) -> None:
     with refused(StatusCode.NOT_FOUND):
@@ -61,7 +61,7 @@ async def an_absent_root_is_not_found(target: Target) -> None:
 @check(
     MUST,
     "GetTree refuses a root whose size is wrong.",
-    source="Digest, l.1081-1083",
+    source="Digest, l.1083-1085",
 )
 async def a_root_of_a_wrong_size_is_refused(target: Target) -> None:
     root = await put_tree(target, small_tree(target.function))
@@ -72,7 +72,7 @@ async def a_root_of_a_wrong_size_is_refused(target: Target) -> None:
 @check(
     MUST,
     "GetTree omits the parts of a tree that are not there, and gives the rest.",
-    source="ContentAddressableStorage.GetTree, l.433-434",
+    source="ContentAddressableStorage.GetTree, l.432-433",
 )
 async def absent_parts_are_omitted(target: Target) -> None:
     tree = wide_tree(target.function, 4)
@@ -83,7 +83,7 @@ async def absent_parts_are_omitted(target: Target) -> None:
 @check(
     MUST,
     "GetTree asks for no files: a tree whose files were never uploaded is given whole.",
-    source="ContentAddressableStorage.GetTree, l.420-424",
+    source="ContentAddressableStorage.GetTree, l.420-421",
 )
 async def files_are_not_asked_for(target: Target) -> None:
     tree = Tree(small_tree(target.function).directories)
@@ -103,7 +103,7 @@ async def the_empty_root_is_there(target: Target) -> None:
 @check(
     MUST,
     "GetTree gives no page of more directories than page_size says.",
-    source="GetTreeRequest.page_size",
+    source="GetTreeRequest.page_size, l.1932-1936",
 )
 async def pages_are_no_larger_than_asked(target: Target) -> None:
     tree = wide_tree(target.function, 10)
@@ -116,7 +116,7 @@ async def pages_are_no_larger_than_asked(target: Target) -> None:
 @check(
     MUST,
     "GetTree goes on from a page_token: those pages and the ones before it are the whole tree.",
-    source="ContentAddressableStorage.GetTree, l.425-428; GetTreeRequest.page_token",
+    source="ContentAddressableStorage.GetTree, l.423-426; GetTreeRequest.page_token, l.1938-1942",
 )
 async def a_token_leads_on(target: Target) -> None:
     tree = wide_tree(target.function, 10)
@@ -133,7 +133,7 @@ async def a_token_leads_on(target: Target) -> None:
 @check(
     MUST,
     "GetTree: the last page has no token.",
-    source="GetTreeResponse.next_page_token",
+    source="GetTreeResponse.next_page_token, l.1961-1965",
 )
 async def the_last_page_has_no_token(target: Target) -> None:
     pages = await target.pages(await put_tree(target, small_tree(target.function)))
@@ -144,7 +144,7 @@ async def the_last_page_has_no_token(target: Target) -> None:
 @check(
     MUST,
     "GetTree gives large trees, page by page where need be.",
-    source="ContentAddressableStorage.GetTree, l.420-428",
+    source="ContentAddressableStorage.GetTree, l.420-426",
 )
 async def large_trees_are_told(target: Target) -> None:
     tree = wide_tree(target.function, 3000)
@@ -154,7 +154,7 @@ async def large_trees_are_told(target: Target) -> None:
 @check(
     SHOULD,
     "GetTree infers the digest function from the hash's length if it is not named.",
-    source="GetTreeRequest.digest_function",
+    source="GetTreeRequest.digest_function, l.1944-1952",
 )
 async def trees_need_no_named_function(target: Target) -> None:
     if not target.function.inferred:
@@ -168,7 +168,7 @@ async def trees_need_no_named_function(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "GetTree refuses a root that is no Directory, and says so.",
-    source="GetTreeRequest.root_digest",
+    source="GetTreeRequest.root_digest, l.1926-1930",
 )
 async def a_root_that_is_no_directory_is_refused(target: Target) -> None:
     root = await target.put_one(b"\xff" * 50)
@@ -179,7 +179,7 @@ async def a_root_that_is_no_directory_is_refused(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "GetTree refuses a token that it never gave, or takes no notice of it.",
-    source="GetTreeRequest.page_token",
+    source="GetTreeRequest.page_token, l.1938-1942",
 )
 async def an_invented_token_is_refused(target: Target) -> None:
     tree = small_tree(target.function)

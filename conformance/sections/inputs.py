@@ -42,7 +42,7 @@ async def _said(target: Target, command: reapi.Command, inputs: Inputs = EMPTY) 
 @check(
     MUST,
     "Files and folders of the input root are where they belong, empty ones too.",
-    source="Action.input_root_digest",
+    source="Action.input_root_digest, l.614-621",
 )
 async def inputs_are_in_place(target: Target) -> None:
     inputs = Inputs({"a": b"1", "folder/b": b"2", "folder/deep/er/c": b"", "empty": None})
@@ -54,7 +54,7 @@ async def inputs_are_in_place(target: Target) -> None:
 @check(
     MUST,
     "Files that are executable can be executed.",
-    source="FileNode.is_executable",
+    source="FileNode.is_executable, l.1037-1038",
 )
 async def executables_are_executable(target: Target) -> None:
     inputs = Inputs({"tool": b"#!/bin/sh\necho ran\n"}, executables=frozenset({"tool"}))
@@ -64,7 +64,7 @@ async def executables_are_executable(target: Target) -> None:
 @check(
     MUST,
     "Symlinks of the input root lead where they say.",
-    source="SymlinkNode.target",
+    source="SymlinkNode.target, l.1064-1073",
 )
 async def symlinks_are_in_place(target: Target) -> None:
     inputs = Inputs({"folder/file": b"linked"}, {"link": "folder/file", "folder/up": "../link"})
@@ -96,7 +96,7 @@ def _with_platform(target: Target, command: reapi.Command) -> reapi.Command:
 @check(
     MUST,
     "Environment variables of the Command are set, and override what the worker sets.",
-    source="Command.environment_variables",
+    source="Command.environment_variables, l.711-719",
 )
 async def variables_are_set(target: Target) -> None:
     command = script('echo "$A|$PATH"')
@@ -109,7 +109,7 @@ async def variables_are_set(target: Target) -> None:
 @check(
     MUST,
     "Arguments reach the program as they are.",
-    source="Command.arguments",
+    source="Command.arguments, l.694-709",
 )
 async def arguments_are_as_they_are(target: Target) -> None:
     command = script('for each; do printf "[%s]" "$each"; done')
@@ -121,7 +121,7 @@ async def arguments_are_as_they_are(target: Target) -> None:
 @check(
     MUST,
     "The command runs in working_directory, below the input root.",
-    source="Command.working_directory",
+    source="Command.working_directory, l.817-820",
 )
 async def the_working_directory_is_heeded(target: Target) -> None:
     command = script("cat here ../there")
@@ -134,7 +134,7 @@ async def the_working_directory_is_heeded(target: Target) -> None:
 @check(
     SHOULD,
     "A program without slashes in its name is looked for on the Command's PATH.",
-    source="Command.arguments",
+    source="Command.arguments, l.694-709",
     needs=[needs.version(2, 3)],
 )
 async def programs_are_looked_for_on_the_path(target: Target) -> None:
@@ -216,7 +216,7 @@ async def an_absent_action_is_not_run(target: Target) -> None:
 @check(
     MUST,
     "Execute of an Action whose Command is not there is FAILED_PRECONDITION.",
-    source="Execution.Execute, l.87-89",
+    source="Execution.Execute, l.88-90",
 )
 async def an_absent_command_is_not_run(target: Target) -> None:
     action = await _of_missing(target, root=reapi.Directory(), command=unique())
@@ -226,7 +226,7 @@ async def an_absent_command_is_not_run(target: Target) -> None:
 @check(
     MUST,
     "Execute of an Action of which inputs are not there is FAILED_PRECONDITION.",
-    source="Execution.Execute, l.87-89",
+    source="Execution.Execute, l.88-90",
 )
 async def absent_inputs_are_not_run(target: Target) -> None:
     action, _ = await _of_absent_inputs(target)
@@ -257,7 +257,7 @@ async def absent_inputs_are_named(target: Target) -> None:
 @check(
     MUST,
     "An action that lacked inputs runs once they are uploaded.",
-    source="Execution.Execute, l.87-90",
+    source="Execution.Execute, l.88-90",
 )
 async def what_was_missing_may_come_later(target: Target) -> None:
     data = unique()
@@ -274,7 +274,7 @@ async def what_was_missing_may_come_later(target: Target) -> None:
 @check(
     MUST,
     "Execute refuses an Action's digest with a wrong size.",
-    source="Digest, l.1081-1083",
+    source="Digest, l.1083-1085",
 )
 async def an_action_of_a_wrong_size_is_not_run(target: Target) -> None:
     action = await put_action(target, script("true"))
@@ -285,7 +285,7 @@ async def an_action_of_a_wrong_size_is_not_run(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "Execute refuses an Action, a Command or an input root that is none.",
-    source="Execution.Execute, l.86",
+    source="Execution.Execute, l.87",
 )
 async def malformed_messages_are_not_run(target: Target) -> None:
     garbage = b"\xff" * 40
@@ -302,7 +302,7 @@ async def malformed_messages_are_not_run(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "Execute refuses a Command without arguments, or says that it failed.",
-    source="Command.arguments",
+    source="Command.arguments, l.694-709",
 )
 async def a_command_without_arguments_fails(target: Target) -> None:
     action = await put_action(target, reapi.Command())
@@ -317,7 +317,7 @@ async def a_command_without_arguments_fails(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "A program that does not exist fails the action, whichever way.",
-    source="Command.arguments",
+    source="Command.arguments, l.694-709",
 )
 async def an_absent_program_fails(target: Target) -> None:
     action = await put_action(target, reapi.Command(arguments=["/no/such/program"]))
@@ -332,7 +332,7 @@ async def an_absent_program_fails(target: Target) -> None:
 @check(
     SHOULD,
     "A platform property that the server does not know is refused.",
-    source="Platform.Property",
+    source="Platform.Property, l.869-891",
     seconds=REFUSAL_SECONDS,
 )
 async def unknown_properties_are_refused(target: Target) -> None:
@@ -350,7 +350,7 @@ async def unknown_properties_are_refused(target: Target) -> None:
 @check(
     SHOULD,
     "The platform of the Action comes before the one of its Command.",
-    source="Action.platform",
+    source="Action.platform, l.665-673",
     needs=[needs.version(2, 2)],
 )
 async def the_actions_platform_comes_first(target: Target) -> None:
@@ -371,7 +371,7 @@ async def the_actions_platform_comes_first(target: Target) -> None:
 @check(
     MUST,
     "A node property that the server does not know is INVALID_ARGUMENT.",
-    source="Command.output_node_properties",
+    source="Command.output_node_properties, l.822-833",
 )
 async def unknown_node_properties_are_refused(target: Target) -> None:
     command = script("echo > out", "out")

@@ -185,7 +185,7 @@ async def unknown_streams_are_not_found(target: Target) -> None:
 @check(
     MUST,
     "A stream of stdout that an execution's metadata name can be read while it runs.",
-    source="ExecuteOperationMetadata.stdout_stream_name",
+    source="ExecuteOperationMetadata.stdout_stream_name, l.1675-1678",
     needs=[needs.execution],
 )
 async def output_is_streamed(target: Target) -> None:

@@ -48,17 +48,17 @@ def _metadata() -> reapi.RequestMetadata:
     )
 
 
-@check(MUST, "Calls need no RequestMetadata.", source="RequestMetadata, l.2475-2478")
+@check(MUST, "Calls need no RequestMetadata.", source="RequestMetadata, l.2474-2486")
 async def metadata_may_be_absent(target: Target) -> None:
     await _ask(target)
 
 
-@check(MUST, "Calls may have RequestMetadata.", source="RequestMetadata, l.2475-2485")
+@check(MUST, "Calls may have RequestMetadata.", source="RequestMetadata, l.2474-2486")
 async def metadata_may_be_there(target: Target) -> None:
     await _ask(target, (KEY, _metadata().SerializeToString()))
 
 
-@check(MUST, "RequestMetadata may be empty.", source="RequestMetadata")
+@check(MUST, "RequestMetadata may be empty.", source="RequestMetadata, l.2474-2486")
 async def metadata_may_be_empty(target: Target) -> None:
     await _ask(target, (KEY, b""))
 
@@ -66,7 +66,7 @@ async def metadata_may_be_empty(target: Target) -> None:
 @check(
     MUST,
     "RequestMetadata may have fields that this server does not know yet.",
-    source="RequestMetadata; proto3, unknown fields",
+    source="RequestMetadata, l.2474-2486; proto3, unknown fields",
 )
 async def metadata_may_be_of_a_newer_version(target: Target) -> None:
     newer = _metadata().SerializeToString() + b"\xfa\x3e\x03new"  # field 1007, of bytes
@@ -85,7 +85,7 @@ async def other_headers_change_nothing(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "RequestMetadata that are no message are passed over, or the call is refused.",
-    source="RequestMetadata",
+    source="RequestMetadata, l.2474-2486",
 )
 async def malformed_metadata_do_no_harm(target: Target) -> None:
     for garbage in (b"\xff" * 20, b"\x0a\x7f", b"\x12\x04\xff\xfe\xfd\xfc"):
@@ -95,7 +95,7 @@ async def malformed_metadata_do_no_harm(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "RequestMetadata that come twice do no harm.",
-    source="RequestMetadata",
+    source="RequestMetadata, l.2474-2486",
 )
 async def metadata_may_come_twice(target: Target) -> None:
     one = (KEY, _metadata().SerializeToString())
@@ -105,7 +105,7 @@ async def metadata_may_come_twice(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "RequestMetadata with control characters and markup do no harm.",
-    source="RequestMetadata",
+    source="RequestMetadata, l.2474-2486",
 )
 async def metadata_may_be_hostile(target: Target) -> None:
     hostile = reapi.RequestMetadata(
@@ -119,7 +119,7 @@ async def metadata_may_be_hostile(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "RequestMetadata of 4 KiB are no trouble: gRPC itself takes 8 KiB of headers.",
-    source="RequestMetadata",
+    source="RequestMetadata, l.2474-2486",
 )
 async def metadata_may_be_long(target: Target) -> None:
     long = reapi.RequestMetadata(target_id="//" + "t" * 3000)

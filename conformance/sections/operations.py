@@ -47,7 +47,7 @@ async def _wait(target: Target, name: str) -> Executed:
 @check(
     MUST,
     "WaitExecution of an operation that is not known is NOT_FOUND.",
-    source="Execution.WaitExecution",
+    source="Execution.WaitExecution, l.122-136",
 )
 async def an_unknown_operation_is_not_found(target: Target) -> None:
     _, name = await _begin(target, "true")
@@ -60,7 +60,7 @@ async def an_unknown_operation_is_not_found(target: Target) -> None:
     MUST,
     "A client that left an execution can wait for it again, or is told NOT_FOUND and executes "
     "again; either way it gets the result.",
-    source="Execution.WaitExecution",
+    source="Execution.WaitExecution, l.122-136",
 )
 async def who_left_can_come_back(target: Target) -> None:
     action, name = await _begin(target)
@@ -75,7 +75,7 @@ async def who_left_can_come_back(target: Target) -> None:
 @check(
     MUST,
     "WaitExecution beside the client that executes gives both the result.",
-    source="Execution.WaitExecution",
+    source="Execution.WaitExecution, l.122-136",
 )
 async def two_may_wait(target: Target) -> None:
     action = await put_action(target, script(SLOW))
@@ -90,7 +90,7 @@ async def two_may_wait(target: Target) -> None:
 @check(
     MUST,
     "WaitExecution answers the current state at once.",
-    source="Execution.WaitExecution, l.119-121",
+    source="Execution.WaitExecution, l.122-136",
     seconds=AT_ONCE_SECONDS,
 )
 async def the_state_is_told_at_once(target: Target) -> None:
@@ -105,7 +105,7 @@ async def the_state_is_told_at_once(target: Target) -> None:
 @check(
     MUST,
     "WaitExecution of an operation that is done answers it, or NOT_FOUND.",
-    source="Execution.WaitExecution",
+    source="Execution.WaitExecution, l.122-136",
 )
 async def a_finished_operation_is_told_or_forgotten(target: Target) -> None:
     executed = await run(target, "echo done")
@@ -136,7 +136,7 @@ async def who_leaves_takes_nothing_from_others(target: Target) -> None:
 @check(
     MUST,
     "GetOperation, where it is served, knows an operation that runs.",
-    source="Execution.Execute, l.72-78",
+    source="Execution.Execute, l.74-79",
 )
 async def operations_can_be_asked_about(target: Target) -> None:
     _, name = await _begin(target)
@@ -205,7 +205,7 @@ async def cancelling_takes_nothing_from_others(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "WaitExecution refuses names that are none.",
-    source="WaitExecutionRequest.name",
+    source="WaitExecutionRequest.name, l.1702-1704",
 )
 async def malformed_operation_names_are_refused(target: Target) -> None:
     for name in ("", "/", "..", "\x00", "a/" * 2000):

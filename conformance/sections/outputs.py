@@ -38,7 +38,7 @@ MAKE_TREE = "mkdir -p out/sub/deep; echo 1 > out/a; echo 2 > out/sub/b; echo 3 >
 @check(
     MUST,
     "Files of output_paths come back with their bytes, and whether they are executable.",
-    source="Command.output_paths; ActionResult.output_files",
+    source="Command.output_paths, l.777-805; ActionResult.output_files, l.1187-1198",
     needs=_PATHS,
 )
 async def output_files_come_back(target: Target) -> None:
@@ -52,7 +52,7 @@ async def output_files_come_back(target: Target) -> None:
 @check(
     MUST,
     "Folders of output_paths come back as a Tree with all that is in them.",
-    source="Command.output_paths; ActionResult.output_directories",
+    source="Command.output_paths, l.777-805; ActionResult.output_directories, l.1236-1298",
     needs=_PATHS,
 )
 async def output_directories_come_back(target: Target) -> None:
@@ -66,7 +66,7 @@ async def output_directories_come_back(target: Target) -> None:
 @check(
     MUST,
     "Symlinks of output_paths come back in output_symlinks, not followed.",
-    source="ActionResult.output_symlinks",
+    source="ActionResult.output_symlinks, l.1220-1234",
     needs=_PATHS,
 )
 async def output_symlinks_come_back(target: Target) -> None:
@@ -80,7 +80,7 @@ async def output_symlinks_come_back(target: Target) -> None:
 @check(
     MUST,
     "An output that the action did not make is left out, and no error.",
-    source="ActionResult.output_files",
+    source="ActionResult.output_files, l.1187-1198",
 )
 async def absent_outputs_are_left_out(target: Target) -> None:
     result = (await run(target, "echo > made", "made", "not-made")).result
@@ -91,7 +91,7 @@ async def absent_outputs_are_left_out(target: Target) -> None:
 @check(
     MUST,
     "What is not among the outputs is discarded.",
-    source="Command.output_paths",
+    source="Command.output_paths, l.777-805",
 )
 async def other_files_are_discarded(target: Target) -> None:
     result = (await run(target, "echo > made; mkdir other; echo > other/f", "made")).result
@@ -114,7 +114,7 @@ async def parents_of_outputs_are_made(target: Target) -> None:
 @check(
     MUST,
     "Output paths are relative to the working directory, and named so in the result.",
-    source="Command.output_paths; OutputFile.path",
+    source="Command.output_paths, l.777-805; OutputFile.path, l.1358-1361",
     needs=_PATHS,
 )
 async def outputs_are_relative_to_the_working_directory(target: Target) -> None:
@@ -128,7 +128,7 @@ async def outputs_are_relative_to_the_working_directory(target: Target) -> None:
 @check(
     MUST,
     "output_files and output_directories of clients before 2.1 come back.",
-    source="Command.output_files; Command.output_directories",
+    source="Command.output_files, l.721-744; Command.output_directories, l.746-775",
 )
 async def outputs_of_old_clients_come_back(target: Target) -> None:
     command = script(f"{MAKE_TREE}; printf x > file")
@@ -144,7 +144,7 @@ async def outputs_of_old_clients_come_back(target: Target) -> None:
     MUST,
     "Folders that lead to output_files and to output_directories are there before the command "
     "runs; output directories themselves are not made.",
-    source="Command.output_files; Command.output_directories",
+    source="Command.output_files, l.721-744; Command.output_directories, l.746-775",
 )
 async def parents_of_old_outputs_are_made(target: Target) -> None:
     command = script("printf x > a/b/file; test -d c/d && test ! -e c/d/dir && mkdir c/d/dir")
@@ -172,7 +172,7 @@ async def output_paths_come_first(target: Target) -> None:
 @check(
     MUST,
     "An output of output_files that is a folder is FAILED_PRECONDITION.",
-    source="ActionResult.output_files",
+    source="ActionResult.output_files, l.1187-1198",
 )
 async def a_folder_is_no_output_file(target: Target) -> None:
     command = script("mkdir out")
@@ -185,7 +185,7 @@ async def a_folder_is_no_output_file(target: Target) -> None:
 @check(
     MUST,
     "An empty folder among the outputs comes back as an empty Tree.",
-    source="ActionResult.output_directories",
+    source="ActionResult.output_directories, l.1236-1298",
     needs=_PATHS,
 )
 async def empty_directories_come_back(target: Target) -> None:
@@ -198,7 +198,7 @@ async def empty_directories_come_back(target: Target) -> None:
 @check(
     MUST,
     "All that a result refers to is in the CAS.",
-    source="ActionCache.GetActionResult, l.160-165",
+    source="ActionCache.GetActionResult, l.158-170",
     needs=_PATHS,
 )
 async def outputs_are_in_the_cas(target: Target) -> None:
@@ -215,7 +215,7 @@ async def outputs_are_in_the_cas(target: Target) -> None:
 @check(
     SHOULD,
     "The same output folder gives the same Tree.",
-    source="Tree.children",
+    source="Tree.children, l.1391-1398",
     needs=_PATHS,
 )
 async def equal_directories_are_equal_trees(target: Target) -> None:
@@ -227,7 +227,7 @@ async def equal_directories_are_equal_trees(target: Target) -> None:
 @check(
     MUST,
     "Directories of a Tree are in canonical form: sorted, each name once.",
-    source="Directory, l.905-935",
+    source="Directory, l.906-982",
     needs=_PATHS,
 )
 async def trees_are_canonical(target: Target) -> None:
@@ -242,7 +242,7 @@ async def trees_are_canonical(target: Target) -> None:
 @check(
     MUST,
     "A Tree that is said to be topologically sorted is: no directory twice, parents first.",
-    source="OutputDirectory.is_topologically_sorted",
+    source="OutputDirectory.is_topologically_sorted, l.1417-1452",
     needs=_PATHS,
 )
 async def sorted_trees_are_sorted(target: Target) -> None:
@@ -275,7 +275,7 @@ async def _directory(
 @check(
     MUST,
     "A root directory that a result names beside a Tree is the Tree's root.",
-    source="OutputDirectory.root_directory_digest",
+    source="OutputDirectory, l.1454-1461",
     needs=[needs.version(2, 3)],
 )
 async def both_forms_agree(target: Target) -> None:
@@ -290,7 +290,7 @@ async def both_forms_agree(target: Target) -> None:
 @check(
     MUST,
     "A root directory that a result names is in the CAS, with all directories below it.",
-    source="Command.OutputDirectoryFormat, l.839-848",
+    source="Command.OutputDirectoryFormat, l.835",
     needs=[needs.version(2, 3)],
 )
 async def directories_are_stored_one_by_one(target: Target) -> None:
@@ -309,7 +309,7 @@ async def directories_are_stored_one_by_one(target: Target) -> None:
 @check(
     SHOULD,
     "A format of output directories that the server does not know is taken for TREE_ONLY.",
-    source="Command.output_directory_format",
+    source="Command.output_directory_format, l.852-860",
     needs=[needs.version(2, 3)],
 )
 async def an_unknown_format_is_trees(target: Target) -> None:
@@ -322,7 +322,7 @@ async def an_unknown_format_is_trees(target: Target) -> None:
 @check(
     MUST,
     "Absolute targets of output symlinks are as announced: given, or FAILED_PRECONDITION.",
-    source="SymlinkAbsolutePathStrategy.Value",
+    source="SymlinkAbsolutePathStrategy.Value, l.2244",
     needs=[*_PATHS, needs.cache],
 )
 async def absolute_output_symlinks_are_as_announced(target: Target) -> None:
@@ -346,7 +346,7 @@ async def absolute_output_symlinks_are_as_announced(target: Target) -> None:
 @check(
     MUST,
     "Absolute targets of input symlinks are as announced: there, or INVALID_ARGUMENT.",
-    source="SymlinkAbsolutePathStrategy.Value",
+    source="SymlinkAbsolutePathStrategy.Value, l.2244",
     needs=[needs.cache],
 )
 async def absolute_input_symlinks_are_as_announced(target: Target) -> None:
@@ -370,7 +370,7 @@ async def absolute_input_symlinks_are_as_announced(target: Target) -> None:
 @check(
     MUST,
     "inline_output_files is a hint: what is inlined has the file's very bytes.",
-    source="ExecuteRequest.inline_output_files",
+    source="ExecuteRequest.inline_output_files, l.1573-1577",
 )
 async def inlined_files_are_right(target: Target) -> None:
     request = request_for(target, await put_action(target, script("printf data > out", "out")))

@@ -65,7 +65,7 @@ async def the_empty_blob_is_read(target: Target) -> None:
 @check(
     MUST,
     "Read refuses a right hash with a wrong size.",
-    source="Digest, l.1081-1083",
+    source="Digest, l.1083-1085",
 )
 async def a_wrong_size_is_refused(target: Target) -> None:
     stored = await target.put_one(unique())
@@ -163,7 +163,7 @@ async def a_negative_limit_is_refused(target: Target) -> None:
     MUST,
     "Read never takes a name with a digest function in it for another blob: where the function "
     "must be named it is understood, elsewhere the name is refused or understood.",
-    source="ContentAddressableStorage, l.236-241",
+    source="ContentAddressableStorage, l.235-240",
 )
 async def a_named_function_is_no_other_blob(target: Target) -> None:
     data = unique()
@@ -208,7 +208,7 @@ async def malformed_names_are_refused(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "Read of a name in upper case is refused.",
-    source="Digest.hash",
+    source="Digest.hash, l.1112-1114",
 )
 async def a_hash_in_upper_case_is_refused(target: Target) -> None:
     digest = await target.put_one(b"\x00" + unique())
@@ -221,7 +221,7 @@ async def a_hash_in_upper_case_is_refused(target: Target) -> None:
 @check(
     MUST,
     "The header that repeats a request's resource name changes nothing.",
-    source="ContentAddressableStorage, l.324-333",
+    source="ContentAddressableStorage, l.328-335",
 )
 async def the_resource_name_may_stand_in_a_header(target: Target) -> None:
     data = unique()

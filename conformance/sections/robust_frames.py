@@ -21,7 +21,7 @@ check = Section("robustness", (needs.cache, needs.compression))
 ZSTD = [needs.compressor(reapi.Compressor.ZSTD)]
 MOST_BYTES = 256 * MIB
 LARGE_BYTES = 2 << 30
-SOURCE = "ContentAddressableStorage, l.258-261"
+SOURCE = "ContentAddressableStorage, l.258-260"
 
 
 def _frame(content_bytes: int, block: bytes) -> bytes:

@@ -137,7 +137,7 @@ async def unknown_methods_are_unimplemented(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "A hundred thousand digests in one request are answered, or refused as too many.",
-    source="ContentAddressableStorage.FindMissingBlobs",
+    source="ContentAddressableStorage.FindMissingBlobs, l.351-360",
     seconds=SLOW_SECONDS,
 )
 async def very_many_digests_are_answered(target: Target) -> None:
@@ -150,7 +150,7 @@ async def very_many_digests_are_answered(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "A batch of ten thousand tiny blobs is taken, or refused as too many.",
-    source="ContentAddressableStorage.BatchUpdateBlobs",
+    source="ContentAddressableStorage.BatchUpdateBlobs, l.364-388",
     seconds=SLOW_SECONDS,
 )
 async def very_many_blobs_are_taken_or_refused(target: Target) -> None:
@@ -190,7 +190,7 @@ async def very_large_pieces_are_refused_or_taken(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "Sizes that no blob has are refused by every method, and nothing is set aside for them.",
-    source="Digest.size_bytes",
+    source="Digest.size_bytes, l.1116-1117",
 )
 async def impossible_sizes_are_refused(target: Target) -> None:
     hash = target.digest(unique()).hash
@@ -212,7 +212,7 @@ async def impossible_sizes_are_refused(target: Target) -> None:
     ROBUSTNESS,
     "A write of a size that no store has is refused, or fails when it is cut off; nothing is set "
     "aside for it.",
-    source="Digest.size_bytes",
+    source="Digest.size_bytes, l.1116-1117",
 )
 async def impossible_writes_are_refused(target: Target) -> None:
     hash = target.digest(unique()).hash
@@ -241,7 +241,7 @@ async def extreme_offsets_do_no_harm(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "Requests without a digest are refused.",
-    source="Digest",
+    source="Digest, l.1080-1111",
 )
 async def digests_that_are_not_there_are_refused(target: Target) -> None:
     update = target.named(reapi.BatchUpdateBlobsRequest())
@@ -259,7 +259,7 @@ async def digests_that_are_not_there_are_refused(target: Target) -> None:
     ROBUSTNESS,
     "Instance names that are none are refused, or instances of their own; names full of dots and "
     "slashes lead nowhere.",
-    source="ContentAddressableStorage, l.225-231",
+    source="ContentAddressableStorage, l.223-231",
 )
 async def strange_instances_lead_nowhere(target: Target) -> None:
     digest = await target.put_one(unique())
@@ -277,7 +277,7 @@ async def strange_instances_lead_nowhere(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "An ActionResult with twenty thousand outputs is taken, or refused as too large.",
-    source="ActionCache.UpdateActionResult",
+    source="ActionCache.UpdateActionResult, l.174-193",
     needs=[needs.updates],
     seconds=SLOW_SECONDS,
 )

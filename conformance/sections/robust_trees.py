@@ -26,7 +26,7 @@ MOST_DIRECTORIES = 200_000  # that GetTree may give of a tree that has 21 differ
 MOST_BYTES = 512 * MIB
 SLOW_SECONDS = 120.0
 EXECUTION = [needs.execution]
-ONE_SEGMENT = "Directory, l.915-919"
+ONE_SEGMENT = "Directory, l.918-919"
 
 
 async def _counted(target: Target, root: reapi.Digest) -> int:
@@ -76,7 +76,7 @@ async def _expect_not_run(target: Target, *roots: bytes) -> None:
 @check(
     ROBUSTNESS,
     "GetTree of a million paths to 21 directories gives each directory, not each path.",
-    source="ContentAddressableStorage.GetTree",
+    source="ContentAddressableStorage.GetTree, l.416-439",
 )
 async def shared_directories_are_told_once(target: Target) -> None:
     root = await put_tree(target, doubling_tree(target.function, LEVELS))
@@ -87,7 +87,7 @@ async def shared_directories_are_told_once(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "GetTree of folders 10,000 deep is answered.",
-    source="ContentAddressableStorage.GetTree",
+    source="ContentAddressableStorage.GetTree, l.416-439",
 )
 async def deep_trees_are_told(target: Target) -> None:
     root = await put_tree(target, deep_tree(target.function, DEPTH))
@@ -98,7 +98,7 @@ async def deep_trees_are_told(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "GetTree takes any number for a page size: too large ones and negative ones too.",
-    source="GetTreeRequest.page_size",
+    source="GetTreeRequest.page_size, l.1932-1936",
 )
 async def page_sizes_may_be_anything(target: Target) -> None:
     root = await put_tree(target, wide_tree(target.function, 5))
@@ -113,7 +113,7 @@ async def page_sizes_may_be_anything(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "GetTree of a Directory whose nodes have no digests is answered or refused.",
-    source="DirectoryNode.digest",
+    source="DirectoryNode.digest, l.1052-1056",
 )
 async def nodes_without_digests_are_no_end(target: Target) -> None:
     root = reapi.Directory()
@@ -125,7 +125,7 @@ async def nodes_without_digests_are_no_end(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "GetTree of a Directory that names what is no Directory is answered or refused.",
-    source="DirectoryNode.digest",
+    source="DirectoryNode.digest, l.1052-1056",
 )
 async def children_may_be_no_directories(target: Target) -> None:
     root = reapi.Directory()
@@ -137,7 +137,7 @@ async def children_may_be_no_directories(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "Execute on a million paths is refused, or done, within bounded time.",
-    source="Action.input_root_digest",
+    source="Action.input_root_digest, l.614-621",
     needs=EXECUTION,
     seconds=SLOW_SECONDS,
 )
@@ -150,7 +150,7 @@ async def a_million_paths_are_refused_or_made(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "Execute on folders 2,000 deep is refused, or done.",
-    source="Action.input_root_digest",
+    source="Action.input_root_digest, l.614-621",
     needs=EXECUTION,
     seconds=SLOW_SECONDS,
 )
@@ -163,7 +163,7 @@ async def deep_inputs_are_refused_or_made(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "Execute refuses an input root whose nodes have no digests.",
-    source="FileNode.digest; DirectoryNode.digest",
+    source="FileNode.digest, l.1032-1033; DirectoryNode.digest, l.1052-1056",
     needs=EXECUTION,
 )
 async def inputs_without_digests_are_refused(target: Target) -> None:
@@ -231,7 +231,7 @@ async def other_nodes_that_lead_elsewhere_are_refused(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "Execute refuses an input root in which one name stands twice, or runs.",
-    source="Directory, l.917-924",
+    source="Directory, l.920-925",
     needs=EXECUTION,
 )
 async def a_name_that_stands_twice_does_no_harm(target: Target) -> None:
@@ -245,7 +245,7 @@ async def a_name_that_stands_twice_does_no_harm(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "Execute refuses an input file of a size that it does not have.",
-    source="Digest, l.1081-1083",
+    source="Digest, l.1083-1085",
     needs=EXECUTION,
 )
 async def inputs_of_a_wrong_size_are_refused(target: Target) -> None:
@@ -265,7 +265,7 @@ async def inputs_of_a_wrong_size_are_refused(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "Execute refuses outputs that lead out of the input root.",
-    source="Command.output_paths",
+    source="Command.output_paths, l.777-805",
     needs=EXECUTION,
 )
 async def outputs_that_lead_elsewhere_are_refused(target: Target) -> None:
@@ -284,7 +284,7 @@ async def outputs_that_lead_elsewhere_are_refused(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "Execute refuses a working directory that leads out of the input root, or is not there.",
-    source="Command.working_directory",
+    source="Command.working_directory, l.817-820",
     needs=EXECUTION,
 )
 async def working_directories_elsewhere_are_refused(target: Target) -> None:

@@ -16,7 +16,7 @@ check = Section("chunking", (needs.cache,))
 
 SPLICING = [needs.splicing]
 FUNCTION = reapi.ChunkingFunction
-SOURCE = "ContentAddressableStorage.SpliceBlob, l.528-539"
+SOURCE = "ContentAddressableStorage.SpliceBlob, l.527-536"
 CHUNK_BYTES = 100_000
 MANY = 50_000  # times that one chunk stands in a list
 
@@ -39,7 +39,7 @@ def _pieces(count: int = 3) -> list[bytes]:
 @check(
     MUST,
     "SpliceBlob makes a blob of its chunks, and answers its digest.",
-    source="ContentAddressableStorage.SpliceBlob; SpliceBlobResponse.blob_digest",
+    source="ContentAddressableStorage.SpliceBlob; SpliceBlobResponse, l.2055-2059",
     needs=SPLICING,
 )
 async def chunks_become_a_blob(target: Target) -> None:
@@ -70,7 +70,7 @@ async def other_chunks_are_refused(target: Target) -> None:
 @check(
     MUST,
     "SpliceBlob refuses a right hash with a wrong size with INVALID_ARGUMENT.",
-    source="Digest, l.1081-1083; ContentAddressableStorage.SpliceBlob, l.549-551",
+    source="Digest, l.1083-1085; ContentAddressableStorage.SpliceBlob, l.549-550",
     needs=SPLICING,
 )
 async def a_spliced_size_is_verified(target: Target) -> None:
@@ -86,7 +86,7 @@ async def a_spliced_size_is_verified(target: Target) -> None:
 @check(
     MUST,
     "SpliceBlob of a chunk that is not there is NOT_FOUND.",
-    source="ContentAddressableStorage.SpliceBlob, l.545",
+    source="ContentAddressableStorage.SpliceBlob, l.546",
     needs=SPLICING,
 )
 async def absent_chunks_are_not_found(target: Target) -> None:
@@ -100,7 +100,7 @@ async def absent_chunks_are_not_found(target: Target) -> None:
 @check(
     MUST,
     "SpliceBlob refuses a chunk whose size is wrong.",
-    source="Digest, l.1081-1083",
+    source="Digest, l.1083-1085",
     needs=SPLICING,
 )
 async def chunks_of_a_wrong_size_are_refused(target: Target) -> None:
@@ -114,7 +114,7 @@ async def chunks_of_a_wrong_size_are_refused(target: Target) -> None:
 @check(
     MUST,
     "SpliceBlob of a blob that is there already succeeds, or is ALREADY_EXISTS.",
-    source="ContentAddressableStorage.SpliceBlob, l.531-533 and l.552-556",
+    source="ContentAddressableStorage.SpliceBlob, l.530-532 and l.551-555",
     needs=SPLICING,
 )
 async def what_is_there_may_be_spliced(target: Target) -> None:
@@ -131,7 +131,7 @@ async def what_is_there_may_be_spliced(target: Target) -> None:
 @check(
     MUST,
     "SpliceBlob takes a chunk that stands in the list many times, and the empty one.",
-    source="SpliceBlobRequest.chunk_digests",
+    source="SpliceBlobRequest.chunk_digests, l.2035-2037",
     needs=SPLICING,
 )
 async def chunks_may_be_repeated(target: Target) -> None:
@@ -145,7 +145,7 @@ async def chunks_may_be_repeated(target: Target) -> None:
 @check(
     MUST,
     "SpliceBlob takes UNKNOWN and every announced chunking function.",
-    source="ChunkingFunction, l.2197-2208",
+    source="ChunkingFunction, l.2192-2202",
     needs=SPLICING,
 )
 async def chunking_functions_are_taken(target: Target) -> None:
@@ -167,7 +167,7 @@ async def chunking_functions_are_taken(target: Target) -> None:
 @check(
     MUST,
     "A blob that was spliced can be split: into those chunks or into others.",
-    source="ContentAddressableStorage.SplitBlob, l.460-464",
+    source="ContentAddressableStorage.SplitBlob, l.457-461",
     needs=[needs.splicing, needs.splitting],
 )
 async def what_was_spliced_is_split(target: Target) -> None:
@@ -183,7 +183,7 @@ async def what_was_spliced_is_split(target: Target) -> None:
 @check(
     SHOULD,
     "SpliceBlob infers the digest function from the hash's length if it is not named.",
-    source="SpliceBlobRequest.digest_function",
+    source="SpliceBlobRequest.digest_function, l.2039-2046",
     needs=SPLICING,
 )
 async def splicing_needs_no_named_function(target: Target) -> None:
@@ -203,7 +203,7 @@ async def splicing_needs_no_named_function(target: Target) -> None:
 @check(
     MUST,
     "A server that does not announce splice_blob_support does not serve SpliceBlob.",
-    source="ContentAddressableStorage.SpliceBlob, l.519-522",
+    source="ContentAddressableStorage.SpliceBlob, l.520-523",
     needs=[needs.no_splicing],
 )
 async def splicing_is_announced(target: Target) -> None:
@@ -216,7 +216,7 @@ async def splicing_is_announced(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "SpliceBlob without the blob's digest is refused.",
-    source="SpliceBlobRequest.blob_digest",
+    source="SpliceBlobRequest.blob_digest, l.2021-2033",
     needs=SPLICING,
 )
 async def the_spliced_blob_is_named(target: Target) -> None:
@@ -243,7 +243,7 @@ async def chunks_are_not_joined_beyond_the_size(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "SpliceBlob of no chunks is the empty blob, and no other.",
-    source="SpliceBlobRequest.chunk_digests",
+    source="SpliceBlobRequest.chunk_digests, l.2035-2037",
     needs=SPLICING,
 )
 async def no_chunks_are_the_empty_blob(target: Target) -> None:

@@ -54,7 +54,7 @@ async def _expect_whole(target: Target, data: bytes, chunks: Sequence[reapi.Dige
 @check(
     MUST,
     "Chunks of SplitBlob, one behind the other, are the blob.",
-    source="ContentAddressableStorage.SplitBlob, l.460-464; SplitBlobResponse.chunk_digests",
+    source="ContentAddressableStorage.SplitBlob, l.457-461",
     needs=SPLITTING,
 )
 async def chunks_are_the_blob(target: Target) -> None:
@@ -66,7 +66,7 @@ async def chunks_are_the_blob(target: Target) -> None:
 @check(
     MUST,
     "Chunks that SplitBlob names are in the CAS.",
-    source="ContentAddressableStorage.SplitBlob, l.460-462",
+    source="ContentAddressableStorage.SplitBlob, l.457-458",
     needs=SPLITTING,
 )
 async def chunks_are_stored(target: Target) -> None:
@@ -78,7 +78,7 @@ async def chunks_are_stored(target: Target) -> None:
 @check(
     MUST,
     "SplitBlob of a blob that is not there is NOT_FOUND.",
-    source="ContentAddressableStorage.SplitBlob",
+    source="ContentAddressableStorage.SplitBlob, l.443-499",
     needs=SPLITTING,
 )
 async def absent_blobs_are_not_split(target: Target) -> None:
@@ -90,7 +90,7 @@ async def absent_blobs_are_not_split(target: Target) -> None:
 @check(
     MUST,
     "SplitBlob refuses a right hash with a wrong size.",
-    source="Digest, l.1081-1083",
+    source="Digest, l.1083-1085",
     needs=SPLITTING,
 )
 async def wrong_sizes_are_not_split(target: Target) -> None:
@@ -103,7 +103,7 @@ async def wrong_sizes_are_not_split(target: Target) -> None:
 @check(
     MUST,
     "SplitBlob of a small blob gives its chunks, which may be the blob itself.",
-    source="SplitBlobResponse.chunk_digests",
+    source="SplitBlobResponse.chunk_digests, l.1999-2005",
     needs=SPLITTING,
 )
 async def small_blobs_are_split(target: Target) -> None:
@@ -115,7 +115,7 @@ async def small_blobs_are_split(target: Target) -> None:
 @check(
     MUST,
     "SplitBlob takes every announced chunking function, and may use another.",
-    source="SplitBlobRequest.chunking_function; ChunkingFunction",
+    source="SplitBlobRequest.chunking_function, l.1990-1993; ChunkingFunction, l.2192-2202",
     needs=SPLITTING,
 )
 async def announced_functions_are_taken(target: Target) -> None:
@@ -130,7 +130,7 @@ async def announced_functions_are_taken(target: Target) -> None:
     MUST,
     "Chunks that are said to be cut by FastCDC 2020 are cut where it cuts, by the announced "
     "average size and seed.",
-    source="FastCdc2020Params",
+    source="FastCdc2020Params, l.2351-2383",
     needs=[needs.splitting, needs.fast_cdc],
     seconds=SLOW_SECONDS,
 )
@@ -152,7 +152,7 @@ async def fast_cdc_cuts_where_it_should(target: Target) -> None:
     MUST,
     "Chunks that are said to be cut by RepMaxCDC are at least as large as announced, and less than "
     "twice that.",
-    source="RepMaxCdcParams.min_chunk_size_bytes",
+    source="RepMaxCdcParams.min_chunk_size_bytes, l.2420-2424",
     needs=[needs.splitting, needs.rep_max_cdc],
 )
 async def rep_max_cdc_keeps_its_sizes(target: Target) -> None:
@@ -169,7 +169,7 @@ async def rep_max_cdc_keeps_its_sizes(target: Target) -> None:
 @check(
     SHOULD,
     "Blobs are split by what is in them: two that differ at their beginning share chunks.",
-    source="ContentAddressableStorage.SplitBlob, l.454-456",
+    source="ContentAddressableStorage.SplitBlob, l.452-454",
     needs=SPLITTING,
 )
 async def alike_blobs_share_chunks(target: Target) -> None:
@@ -185,7 +185,7 @@ async def alike_blobs_share_chunks(target: Target) -> None:
 @check(
     SHOULD,
     "SplitBlob infers the digest function from the hash's length if it is not named.",
-    source="SplitBlobRequest.digest_function",
+    source="SplitBlobRequest.digest_function, l.1981-1988",
     needs=SPLITTING,
 )
 async def splitting_needs_no_named_function(target: Target) -> None:
@@ -202,7 +202,7 @@ async def splitting_needs_no_named_function(target: Target) -> None:
 @check(
     MUST,
     "A server that does not announce split_blob_support does not serve SplitBlob.",
-    source="ContentAddressableStorage.SplitBlob, l.466-469",
+    source="ContentAddressableStorage.SplitBlob, l.462-465",
     needs=[needs.no_splitting],
 )
 async def splitting_is_announced(target: Target) -> None:
@@ -214,7 +214,7 @@ async def splitting_is_announced(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "SplitBlob of a chunking function that the protocol does not have is answered or refused.",
-    source="SplitBlobRequest.chunking_function",
+    source="SplitBlobRequest.chunking_function, l.1990-1993",
     needs=SPLITTING,
 )
 async def unknown_chunking_functions_do_no_harm(target: Target) -> None:

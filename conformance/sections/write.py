@@ -149,7 +149,7 @@ async def a_blob_may_be_written_by_many(target: Target) -> None:
 @check(
     MUST,
     "One uuid may stand for uploads of different blobs, also at the same time.",
-    source="ContentAddressableStorage, l.231-233",
+    source="ContentAddressableStorage, l.232-234",
 )
 async def an_upload_name_may_be_reused(target: Target) -> None:
     blobs, upload = [unique(100_000) for _ in range(4)], str(uuid.uuid4())
@@ -330,7 +330,7 @@ async def messages_may_be_empty(target: Target) -> None:
 @check(
     MUST,
     "Write takes names with optional metadata behind the size.",
-    source="ContentAddressableStorage, l.222 and l.244-245",
+    source="ContentAddressableStorage, l.220 and l.243-244",
 )
 async def names_may_have_metadata(target: Target) -> None:
     for metadata in ("/notes.txt", "/some/folder/a file.cc"):
@@ -344,7 +344,7 @@ async def names_may_have_metadata(target: Target) -> None:
 @check(
     MUST,
     "The header that repeats a request's resource name changes nothing.",
-    source="ContentAddressableStorage, l.324-333",
+    source="ContentAddressableStorage, l.328-335",
 )
 async def the_written_name_may_stand_in_a_header(target: Target) -> None:
     data = unique(1000)
@@ -357,7 +357,7 @@ async def the_written_name_may_stand_in_a_header(target: Target) -> None:
 @check(
     SHOULD,
     "Write of a blob over max_cas_blob_size_bytes is INVALID_ARGUMENT.",
-    source="CacheCapabilities.max_cas_blob_size_bytes",
+    source="CacheCapabilities.max_cas_blob_size_bytes, l.2317-2326",
     needs=[needs.blob_limit],
 )
 async def too_large_a_blob_is_refused(target: Target) -> None:
@@ -372,7 +372,7 @@ async def too_large_a_blob_is_refused(target: Target) -> None:
 @check(
     ROBUSTNESS,
     "Write refuses names that are none, with the client's fault as the reason.",
-    source="ContentAddressableStorage, l.217-245",
+    source="ContentAddressableStorage, l.217-244",
 )
 async def names_that_are_none_are_refused(target: Target) -> None:
     data = unique(1000)
