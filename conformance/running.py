@@ -69,10 +69,10 @@ async def _judged(check: Check, target: Target, seconds: float) -> tuple[Ending,
             await check.body(target)
     except Exception as error:  # noqa: BLE001  one check's fault must not end the others
         ending, reason = _ended_by(_first(error), seconds)
-        if isinstance(error, Refused) and error.code == StatusCode.UNAVAILABLE:
-            if not await alive(target.afresh()):
-                robust = check.level is Level.ROBUSTNESS
-                return Ending.FAILED if robust else Ending.ERROR, "the server is gone"
+        unavailable = isinstance(error, Refused) and error.code == StatusCode.UNAVAILABLE
+        if unavailable and not await alive(target.afresh()):
+            robust = check.level is Level.ROBUSTNESS
+            return Ending.FAILED if robust else Ending.ERROR, "the server is gone"
         return ending, reason
     return Ending.PASSED, ""
 

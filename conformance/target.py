@@ -29,7 +29,7 @@ Reply = TypeVar("Reply", bound=Message)
 Metadata = Sequence[tuple[str, str | bytes]]
 Requests = AsyncGenerator[Message | bytes, None]
 
-BATCH_BYTES = 1 << 20  # of blobs that go into one batch; every server takes that much
+BATCH_BYTES = 256 << 10  # of blobs that go into one batch; every server takes that much
 PIECE_BYTES = 64 << 10  # of data in one WriteRequest
 MAX_PAGES = 10_000  # of one tree; a server whose tokens lead nowhere would give more
 
