@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 READY := .venv/ready .lab/ready .peers/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lab test check fix protos bench soak coverage
+.PHONY: help setup demo lab test check fix protos bench conformance soak coverage
 
 help: ## Say what there is.
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -43,6 +43,9 @@ lab: $(READY) ## Run real tools RUNS=20 times each, the folder CASES=lab/cases; 
 
 bench: $(READY) ## Measure, beside a bare server and other servers; prints the README's table.
 	$(PYTHON) -m benchmarks.run
+
+conformance: $(READY) ## Hold Holdfast and other servers to the protocol; rewrites the table of docs/conformance.md.
+	$(PYTHON) -m scripts.conformance_peers --write
 
 soak: $(READY) ## Kill the server a hundred times under load, and keep a silent action for 5 minutes.
 	HOLDFAST_SOAK_ROUNDS=100 $(PYTHON) -m pytest --timeout=7200 -o faulthandler_timeout=7200 -m "soak or not soak" \

@@ -31,6 +31,7 @@ from conformance.sections import (
     splicing,
     splitting,
     write,
+    write_messages,
     write_status,
 )
 
@@ -44,6 +45,7 @@ MODULES: tuple[ModuleType, ...] = (
     compression,
     batch_update,
     write,
+    write_messages,
     write_status,
     batch_compression,
     digests,

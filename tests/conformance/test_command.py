@@ -16,7 +16,7 @@ from tests.serving import HOLDFAST
 
 
 def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = (HOLDFAST, "conformance", *arguments)
+    command: list[str] = [str(HOLDFAST), "conformance", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 

@@ -9,10 +9,18 @@ import pytest
 from conformance.check import Check
 from conformance.connection import Address, connected
 from conformance.running import Ending, run
-from conformance.sections import batch_read, batch_update, capabilities, find_missing, read, write
+from conformance.sections import (
+    batch_read,
+    batch_update,
+    capabilities,
+    find_missing,
+    read,
+    write,
+    write_messages,
+)
 from tests.conformance.wrong_server import Fault, wrong_server
 
-MODULES = (capabilities, find_missing, batch_read, read, batch_update, write)
+MODULES = (capabilities, find_missing, batch_read, read, batch_update, write, write_messages)
 RUN = [check for module in MODULES for check in vars(module).values() if isinstance(check, Check)]
 
 SEEN_BY: Mapping[Fault, set[str]] = {
