@@ -130,15 +130,14 @@ async def what_is_there_may_be_spliced(target: Target) -> None:
 
 @check(
     MUST,
-    "SpliceBlob takes a chunk that stands in the list many times, and the empty one.",
+    "SpliceBlob takes a chunk that stands in the list many times.",
     source="SpliceBlobRequest.chunk_digests, l.2035-2037",
     needs=SPLICING,
 )
 async def chunks_may_be_repeated(target: Target) -> None:
     piece = unique(1000)
     data = piece * 300
-    chunk, empty = await target.put_one(piece), target.digest(b"")
-    await _splice(target, target.digest(data), empty, *[chunk] * 300, empty)
+    await _splice(target, target.digest(data), *[await target.put_one(piece)] * 300)
     expect(await target.fetch(target.digest(data)) == data, "other bytes are read")
 
 
@@ -211,6 +210,27 @@ async def splicing_is_announced(target: Target) -> None:
     with refused():
         named = target.digest(b"".join(pieces))
         await _splice(target, named, *await target.put(*pieces))
+
+
+@check(
+    ROBUSTNESS,
+    "SpliceBlob takes the empty blob for a chunk, or refuses it.",
+    source="SpliceBlobRequest.chunk_digests, l.2035-2037",
+    needs=SPLICING,
+)
+async def a_chunk_may_be_empty(target: Target) -> None:
+    data = unique(1000)
+    chunks = (
+        target.digest(b""),
+        await target.put_one(data[:500]),
+        await target.put_one(data[500:]),
+    )
+    try:
+        await _splice(target, target.digest(data), *chunks)
+    except Refused as error:
+        expect(error.code in BAD_INPUT, f"{error.code.name} was answered")
+        return
+    expect(await target.fetch(target.digest(data)) == data, "other bytes are read")
 
 
 @check(
