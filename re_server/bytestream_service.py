@@ -104,6 +104,7 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
         if first.finish_write and not first.write_offset and not resource.codec:
             await check_last(messages)
             await self._blobs.write_all(bytes(first.data), resource.digest)
+            self._writes.arrived(resource.digest)
             return _committed(resource, resource.digest.size)
         write = self._opened(name, resource, first.write_offset)
         sent = await self._received(name, write, first, messages)
@@ -113,6 +114,7 @@ class ByteStreamService(bytestream_pb2_grpc.ByteStreamServicer):
             await write.finish()
         finally:
             self._writes.close(name, write)
+        self._writes.arrived(resource.digest)
         return bytestream_pb2.WriteResponse(committed_size=sent).SerializeToString()
 
     async def _received(

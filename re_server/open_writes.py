@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
+from cas.digest import Digest
 from cas.store import BlobStore, Chunk, DigestMismatch
 from re_client.status import Overloaded, Unserved
 from re_server.resource_name import Resource
@@ -75,8 +76,12 @@ class OpenWrite:
         """End early if the blob has come another way meanwhile."""
         self._looked_at = self.received
         if not await self._blobs.find_missing([self.resource.digest]):
-            self._there = True
-            self._task.cancel()
+            self.overtaken()
+
+    def overtaken(self) -> None:
+        """End early: the blob is there."""
+        self._there = True
+        self._task.cancel()
 
     async def finish(self) -> None:
         """Wait until the store has the blob; raise what it raises, Unserved if it was given up."""
@@ -144,6 +149,16 @@ class OpenWrites:
         self._make_room()
         self._open[name] = OpenWrite(resource, self._blobs)
         return self._open[name]
+
+    def arrived(self, digest: Digest) -> None:
+        """End all uploads of a blob that has come.
+
+        Source: remote_execution.proto, service ContentAddressableStorage: an upload ends at once
+        where another client was faster.
+        """
+        for write in self._open.values():
+            if write.resource.digest == digest and not write.ended:
+                write.overtaken()
 
     def close(self, name: str, write: OpenWrite) -> None:
         """End an upload, finished or not."""

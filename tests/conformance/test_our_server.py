@@ -18,8 +18,6 @@ CHECK_SECONDS = 90  # other work on the machine must not end a check
 POLICIES = {
     # docs/architecture.md, "Pinning: the policy": the pin stays, and the fresh result is answered.
     "execution.skipping_replaces_what_was_cached",
-    # A write looks for the blob before it begins, and once more when all has come.
-    "bytestream.an_overtaken_write_ends_at_once",
 }
 """Rules that are no MUST and are broken on purpose."""
 
