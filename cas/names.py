@@ -20,6 +20,7 @@ REMEMBERED_DIGESTS = 20_000  # about 400 bytes each
 _DIGEST = 0x12  # tag of field 2, which stands before each digest with the digest's length
 HASH_FRAME = b"\n@"  # tag and length of Digest.hash; they cannot stand inside a digest
 _INSTANCE = 0x0A  # tag of field 1
+_ONE_BYTE = 0x7F  # largest length whose varint is one byte
 # The hash, the tag of size_bytes (never left out, as it is for an empty blob), a varint.
 _NAME = re.compile(rb"([0-9a-f]{64}\x10[\x80-\xff]{0,8}[\x00-\x7f])(\x12[\x44-\x4c])?", re.DOTALL)
 
@@ -46,7 +47,7 @@ def cut(request: bytes, function_field: int) -> Cut | None:
     if not pieces or len(head) < 2 or head[-2] != _DIGEST:  # noqa: PLR2004 - tag and length
         return None
     instance = head[:-2]
-    if instance and (instance[0] != _INSTANCE or len(instance) != 2 + instance[1]):
+    if instance and (instance[0] != _INSTANCE or not len(instance) - 2 == instance[1] <= _ONE_BYTE):
         return None
     last, function = pieces[-1], 0
     if len(last) > HASH_CHARACTERS + 2 and last[-2] == function_field << 3 and not name_in(last):
@@ -80,15 +81,15 @@ def name_of(digest: Digest) -> bytes:
     return b"%b\x10%b" % (digest.hash.encode(), varint(digest.size))
 
 
-_ONE_BYTE = [bytes((number,)) for number in range(128)]
+_SHORT = [bytes((number,)) for number in range(_ONE_BYTE + 1)]
 
 
 def varint(number: int) -> bytes:
     """Write a number of 0 or more as the wire does. Source: protobuf's encoding, varints."""
-    if number <= 0x7F:  # noqa: PLR2004
-        return _ONE_BYTE[number]
+    if number <= _ONE_BYTE:
+        return _SHORT[number]
     written = bytearray()
-    while number > 0x7F:  # noqa: PLR2004 - 7 bits a byte
+    while number > _ONE_BYTE:
         written.append(number & 0x7F | 0x80)
         number >>= 7
     written.append(number)

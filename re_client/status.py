@@ -23,6 +23,7 @@ from assets.origins import InvalidUri
 from assets.qualifiers import InvalidQualifier, UnsupportedQualifiers
 from assets.running import TooManyFetches
 from cas.chunk_list import ChunksMissing, ChunksUnfit
+from access.refusal import NotAuthenticated, RightMissing, TooMuch
 from cas.digest import Digest, DigestFunction, InvalidDigest
 from cas.store import BlobNotFound, BlobTooLarge, DigestMismatch, StoreFull
 from cas.tree import InvalidMessage, MissingInputs
@@ -83,6 +84,8 @@ _CODES: Mapping[type, int] = {
     Unserved: Code.FAILED_PRECONDITION,
     StoreFull: Code.RESOURCE_EXHAUSTED,
     Overloaded: Code.RESOURCE_EXHAUSTED,
+    TooMuch: Code.RESOURCE_EXHAUSTED,
+    NotAuthenticated: Code.UNAUTHENTICATED,
     NotAllowed: Code.PERMISSION_DENIED,
     AssetNotFound: Code.NOT_FOUND,
     OriginRefused: Code.PERMISSION_DENIED,
@@ -94,6 +97,7 @@ _CODES: Mapping[type, int] = {
     InvalidQualifier: Code.INVALID_ARGUMENT,
     UnsupportedQualifiers: Code.INVALID_ARGUMENT,
     TooManyFetches: Code.RESOURCE_EXHAUSTED,
+    RightMissing: Code.PERMISSION_DENIED,
     NotImplementedError: Code.UNIMPLEMENTED,
     TimeoutError: Code.DEADLINE_EXCEEDED,
     ConnectionError: Code.UNAVAILABLE,
@@ -167,6 +171,7 @@ def _(error: UnsupportedQualifiers) -> Iterable[Message]:
 @_details.register(Overloaded)
 @_details.register(ConnectionError)
 @_details.register(TooManyFetches)
+@_details.register(TooMuch)
 def _(error: Exception) -> Iterable[Message]:
     """Say when to come back. Source: remote_execution.proto: any error may carry a RetryInfo."""
     yield RetryInfo(retry_delay=Duration(seconds=RETRY_SECONDS))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from determinism.registry import FORMATS
 from determinism.text_rules import InvalidRule, TextRule
 from re_config import shape
 from re_config.asset_table import Assets
+from re_config.access_faults import access_faults, listening_faults, split_address
 from re_config.schema import Config, Disk
 from re_config.table import MIB
 
@@ -104,6 +104,8 @@ def _known_fields(path: str, unknown: str) -> str:
 def _faults(config: Config) -> Iterator[str]:
     """Yield what the types of single fields cannot say."""
     yield from _server_faults(config)
+    yield from listening_faults(config.server, config.access)
+    yield from access_faults(config)
     yield from _store_faults(config)
     yield from _instance_faults(config)
     yield from _asset_faults(config.assets)
@@ -162,16 +164,9 @@ def _instance_faults(config: Config) -> Iterator[str]:
 def _server_faults(config: Config) -> Iterator[str]:
     server = config.server
     for field, address in (("listen", server.listen), ("web", server.web)):
-        host, port = split_address(address)
+        _, port = split_address(address)
         if port > MAX_PORT:
             yield f"`$.server.{field}` is {address}: a port is at most {MAX_PORT}"
-        if not is_loopback(host) and not server.allow_insecure_listen:
-            yield (
-                f"`$.server.{field}` is {address}, which other machines can reach, and nothing is "
-                "encrypted or authenticated: whoever reaches it can read and write everything and "
-                "run commands. Listen on 127.0.0.1, or set `server.allow_insecure_listen = true` "
-                "if the network is trusted"
-            )
     if server.listen == server.web and split_address(server.web)[1]:
         yield f"`$.server.web` is {server.web}, which `$.server.listen` takes already"
     room = server.max_message_bytes - BATCH_HEADROOM_BYTES
@@ -203,19 +198,3 @@ def _store_faults(config: Config) -> Iterator[str]:
         )
     if store.path and expanded(store.path) == expanded(config.worker.path):
         yield f"`$.worker.path` is {config.worker.path}, which `$.store.path` takes already"
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Split HOST:PORT; brackets around an IPv6 host are taken off."""
-    host, _, port = address.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach `host`. Other names than localhost are not asked."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -16,7 +16,14 @@ import msgspec
 from msgspec import inspect
 
 from cas.digest import DigestFunction
-from re_config import asset_table, chunking_tables, determinism_tables, schema, shape
+from re_config import (
+    access_tables,
+    asset_table,
+    chunking_tables,
+    determinism_tables,
+    schema,
+    shape,
+)
 from re_config.determinism_tables import Instance
 from re_config.schema import Config
 from re_config.toml import to_toml
@@ -57,8 +64,11 @@ _RULES = """\
 - `server.max_inline_bytes` is at most 3 MiB: clients refuse replies of over 4 MiB.
 - `execution.default_timeout_seconds` is at most `execution.max_timeout_seconds`.
 - `assets.default_timeout_seconds` is at most `assets.max_timeout_seconds`.
-- `server.listen` and `server.web` are loopback addresses, unless `server.allow_insecure_listen` is
-  true: nothing is encrypted or authenticated.
+- `server.listen` and `server.web` are loopback addresses, unless `server.tls` and `access` are set,
+  or `server.allow_insecure_listen` is true.
+- `server.tls.certificate` and `key` go together; `client_ca` needs them.
+- `access.jwt.keys` needs `issuer` and `audiences`. Grants name only instances that are served, and
+  only kinds of callers that there can be.
 - `worker.path` is another folder than `store.path`.
 - Segments of instance names are not empty, and none of the words that the protocol's resource
   names use: `blobs`, `uploads`, `actions`, `actionResults`, `operations`, `capabilities`,
@@ -156,7 +166,7 @@ def _json(value: object) -> str:
 def field_docs() -> dict[str, dict[str, str]]:
     """Return the docstrings that stand behind the fields of the schema's classes, in one line."""
     found: dict[str, dict[str, str]] = {}
-    for module in (schema, asset_table, determinism_tables, chunking_tables):
+    for module in (schema, access_tables, asset_table, determinism_tables, chunking_tables):
         for node in ast.parse(python.getsource(module)).body:
             if isinstance(node, ast.ClassDef):
                 found[node.name] = dict(_documented(node))

@@ -12,6 +12,7 @@ from msgspec import Meta, field
 
 from re_config.asset_table import Assets
 from re_config.chunking_tables import Chunking
+from re_config.access_tables import Access, Admission, Tls
 from re_config.determinism_tables import Determinism, Instance, Ledger
 from re_config.table import GIB, HOUR, MIB, Address, Count, Fraction, Seconds, Table
 
@@ -23,16 +24,16 @@ class Server(Table, frozen=True):
     """Where gRPC is served."""
 
     web: Address = "127.0.0.1:8981"
-    """Where /metrics, /healthz, /readyz and the HTTP cache are served over HTTP."""
+    """Where /metrics, /healthz, /readyz and the HTTP cache are served over HTTP, or HTTPS with
+    server.tls."""
 
     http_cache: bool = True
     """Serve blobs at /cas/HASH and results of actions at /ac/HASH of `web`, for Bazel's
     `--remote_cache=http://HOST:PORT` and others that speak its protocol. Another instance than ""
-    stands before that: /INSTANCE/cas/HASH. Who reaches the port may read and write, as over
-    gRPC."""
+    stands before that: /INSTANCE/cas/HASH. The same rights are needed as over gRPC."""
 
     allow_insecure_listen: bool = False
-    """Allow an address beyond loopback, though nothing is encrypted and no caller is checked."""
+    """Allow an address beyond loopback without both server.tls and access."""
 
     max_message_bytes: Annotated[int, Meta(ge=5 * MIB)] = 64 * MIB
     """Largest gRPC message that is accepted. Clients cut their batches by blob sizes alone, so
@@ -57,6 +58,9 @@ class Server(Table, frozen=True):
 
     drain_seconds: Seconds = 30
     """How long a graceful stop waits for calls and actions that are under way."""
+
+    tls: Tls = field(default_factory=Tls)
+    admission: Admission = field(default_factory=Admission)
 
 
 class Disk(Table, frozen=True, tag_field="kind", tag="disk"):
@@ -373,6 +377,7 @@ class Config(Table, frozen=True):
     the defaults, or as `default` says."""
     default: Instance = field(default_factory=Instance)
     """How instance names are served that stand in no table of their own, if none has one."""
+    access: Access = field(default_factory=Access)
     execution: Execution = field(default_factory=Execution)
     logs: Logs = field(default_factory=Logs)
     determinism: Determinism = field(default_factory=Determinism)

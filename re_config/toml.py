@@ -49,6 +49,9 @@ def _value(value: object) -> str:
         return _string(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(_value(one) for one in value)}]"
+    if isinstance(value, dict):
+        inner = ", ".join(f"{_key(name)} = {_value(one)}" for name, one in value.items())
+        return f"{{ {inner} }}"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

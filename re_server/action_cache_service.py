@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from access.identity import Right, current_identity
+from access.refusal import RightMissing
 from action_cache.results import ActionKey
 from cas.store import BlobStore
 from protos import remote_execution_pb2 as reapi, remote_execution_pb2_grpc
@@ -85,7 +87,7 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
         """Keep a client's result; answer what is kept."""
         key = self._key(request.instance_name, request.action_digest, request.digest_function)
         instance = self._instances.find(key.instance)
-        replace = asked_to_replace(context, instance)
+        replace = asked_to_replace(context, key.instance, instance)
         if not request.HasField("action_result"):
             raise Refused("action_result: must be there")
         return await self._uploads.keep(
@@ -97,8 +99,11 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
         return ActionKey(instance, digest)
 
 
-def asked_to_replace(context: Context, instance: Instance) -> bool:
-    """Tell whether the caller asks to replace the pin; raise NotAllowed if it may not."""
+def asked_to_replace(context: Context, name: str, instance: Instance) -> bool:
+    """Tell whether the caller asks to replace the pin; raise NotAllowed if it may not.
+
+    name: of the instance.
+    """
     headers = dict(context.invocation_metadata() or ())
     if REPLACE_HEADER not in headers:
         return False
@@ -111,4 +116,7 @@ def asked_to_replace(context: Context, instance: Instance) -> bool:
             f"header {REPLACE_HEADER}: pins are not to be replaced in this instance; "
             "allow_pin_replace = true in its configuration allows it"
         )
+    caller = current_identity.get()
+    if not caller.may(Right.PINS, name):
+        raise RightMissing(caller.name, (Right.PINS,), name)
     return True

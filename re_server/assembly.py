@@ -10,6 +10,8 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry
 
+from access.admission import Admission
+from access.authenticator import Authenticator
 from action_cache.cache import ActionCache
 from action_cache.disk import DiskResults
 from action_cache.disk_proposals import ProposalLimits
@@ -21,6 +23,7 @@ from determinism.judge import Judge
 from determinism.ledger.store import Ledger
 from re_config.bounds import scheduler_limits, tree_limits
 from re_config.schema import Config
+from re_server.access_assembly import admission_of, gate_of
 from re_server.action_cache_service import ActionCacheService
 from re_server.admin_service import AdminService
 from re_server.afterwards import Afterwards
@@ -35,6 +38,7 @@ from re_server.chunked import chunked_blobs, chunkings
 from re_server.consumption import Consumption
 from re_server.determinism_metrics import DeterminismCollector
 from re_server.execution_service import ExecutionService
+from re_server.gate import Gate
 from re_server.hits import Hits
 from re_server.http_cache import HttpCache
 from re_server.inquiry import Inquiry
@@ -47,52 +51,21 @@ from re_server.nondeterminism import Nondeterminism
 from re_server.open_writes import OpenWrites
 from re_server.operations_service import OperationsService
 from re_server.overlay import Overlay
+from re_server.parts import ExecutionServices, Parts
 from re_server.proposal_metrics import ProposalCollector
 from re_server.proposals import Proposals
 from re_server.proposing import Proposing
+from re_server.refusals import Refusals
 from re_server.reruns import Reruns
 from re_server.result_uploads import ResultUploads
 from re_server.review import Review
 from re_server.settlement import Settlement
 from re_server.upload_limit import UploadLimit
 from re_server.verifying import Verifier
+from re_server.web_access import WebAccess
 from re_server.witness import Witness
 from re_server.workers_service import WorkersService
 from scheduler.dispatch import Dispatcher
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionServices:
-    """What is served where actions are executed."""
-
-    execution: ExecutionService
-    operations: OperationsService
-    workers: WorkersService
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a server is made of.
-
-    http_cache, assets: None where they are not served. dispatcher, executing: None where the server
-    is a cache alone. stopping: set when it begins to stop. drained: set when no action runs any
-    more, and workers may go.
-    """
-
-    capabilities: CapabilitiesService
-    cas: CasService
-    byte_stream: ByteStreamService
-    log_stream: LogStreamService
-    action_cache: ActionCacheService
-    http_cache: HttpCache | None
-    admin: AdminService
-    assets: AssetServices | None
-    executing: ExecutionServices | None
-    dispatcher: Dispatcher | None
-    logs: LogStreams
-    calls: CallMetrics
-    stopping: asyncio.Event
-    drained: asyncio.Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +83,7 @@ class Shared:
     hits: Hits
     witness: Witness
     afterwards: Afterwards
+    admission: Admission
 
 
 @asynccontextmanager
@@ -119,15 +93,18 @@ async def assembled(
     ledger: Ledger | None,
     logs: LogStreams,
     registry: CollectorRegistry,
+    authenticator: Authenticator | None,
 ) -> AsyncIterator[Parts]:
     """Put a server together over an open store; its scheduler runs during the block.
 
-    ledger: None where none is kept.
+    ledger: None where none is kept. authenticator: None where callers are not told apart.
     """
     shared = _shared(config, store, ledger)
-    writes = OpenWrites(store.blobs, max_open=config.server.max_open_writes)
+    writes = OpenWrites(store.blobs, shared.admission, max_open=config.server.max_open_writes)
     executions = ExecutionMetrics(registry)
     dispatcher = _dispatcher(config, store, shared, executions, LiveOutputs(logs, store.blobs))
+    gate = gate_of(config, shared.admission, dispatcher, Refusals(registry), authenticator)
+    web_access = WebAccess(gate, metrics=config.access.metrics)
     reruns = _reruns(config, store, shared, dispatcher)
     _look_into(config, store, shared, reruns)
     registry.register(
@@ -159,13 +136,17 @@ async def assembled(
             ),
             log_stream=LogStreamService(shared.instances, logs),
             action_cache=_action_cache_service(config, store, shared, uploads),
-            http_cache=_http_cache(config, store, shared, uploads, registry),
+            http_cache=_http_cache(
+                config, store, shared, uploads, access=web_access, registry=registry
+            ),
             admin=_admin_service(store, shared, dispatcher, reruns),
             assets=assets,
             executing=_execution_services(config, store, shared, dispatcher, drained),
             dispatcher=dispatcher,
             logs=logs,
             calls=CallMetrics(registry),
+            gate=gate,
+            web_access=web_access,
             stopping=asyncio.Event(),
             drained=drained,
         )
@@ -193,6 +174,7 @@ def _shared(config: Config, store: OpenStore, ledger: Ledger | None) -> Shared:
         *_memories(config, store),
         witness,
         Afterwards(review),
+        admission_of(config),
     )
 
 
@@ -329,6 +311,8 @@ def _http_cache(
     store: OpenStore,
     shared: Shared,
     uploads: ResultUploads,
+    *,
+    access: WebAccess,
     registry: CollectorRegistry,
 ) -> HttpCache | None:
     if not config.server.http_cache:
@@ -339,6 +323,7 @@ def _http_cache(
         shared.results,
         shared.overlay,
         uploads,
+        access=access,
         hit=shared.witness.hit,
         answered=HttpMetrics(registry).answered,
         limit=shared.upload_limit,
@@ -388,6 +373,7 @@ def _execution_services(
             shared.overlay,
             dispatcher,
             config.execution,
+            admission=shared.admission,
             max_message_bytes=config.limits.message_blob_bytes,
             max_inline_bytes=config.server.max_inline_bytes,
             limits=shared.limits,

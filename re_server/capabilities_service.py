@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from access.identity import Right, current_identity
 from cas.digest import DigestFunction
 from cas.splitting import Chunkings
 from cas.wire import TO_WIRE
@@ -32,6 +33,8 @@ class CapabilitiesService(remote_execution_pb2_grpc.CapabilitiesServicer):
     async def GetCapabilities(
         self, request: reapi.GetCapabilitiesRequest, context: Context
     ) -> reapi.ServerCapabilities:
+        """Tell what the caller may do: a client that is told it may not execute does not try."""
+        caller = current_identity.get()
         default = self.instances.find(request.instance_name).digest_function
         # The instance's own function first: clients that take the first one then agree with it.
         functions = [default, *sorted(set(DigestFunction) - {default})]
@@ -39,7 +42,10 @@ class CapabilitiesService(remote_execution_pb2_grpc.CapabilitiesServicer):
             cache_capabilities=reapi.CacheCapabilities(
                 digest_functions=[TO_WIRE[function] for function in functions],
                 action_cache_update_capabilities=reapi.ActionCacheUpdateCapabilities(
-                    update_enabled=True
+                    update_enabled=any(
+                        caller.may(right, request.instance_name)
+                        for right in (Right.CACHE_WRITE, Right.CACHE_PROPOSE)
+                    )
                 ),
                 max_batch_total_size_bytes=self.max_batch_bytes,
                 symlink_absolute_path_strategy=reapi.SymlinkAbsolutePathStrategy.ALLOWED,
@@ -57,7 +63,7 @@ class CapabilitiesService(remote_execution_pb2_grpc.CapabilitiesServicer):
                 reapi.ExecutionCapabilities(
                     digest_function=TO_WIRE[default],
                     digest_functions=[TO_WIRE[function] for function in functions],
-                    exec_enabled=True,
+                    exec_enabled=caller.may(Right.EXECUTE, request.instance_name),
                     supported_node_properties=NODE_PROPERTIES,
                     execution_priority_capabilities=reapi.PriorityCapabilities(
                         priorities=[

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 
 from google.longrunning import operations_pb2
 
+from access.admission import Admission
+from access.identity import current_identity
 from action_cache.results import ActionKey
 from cas.digest import Digest
 from cas.store import BlobStore
@@ -31,6 +34,8 @@ from scheduler.operation import Operation
 from scheduler.queue import Draining, QueueFull
 from scheduler.register import OperationNotFound
 
+HELD = "executions"  # what of a caller's limits they count for
+
 
 class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
     """build.bazel.remote.execution.v2.Execution.
@@ -47,6 +52,7 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
         dispatcher: Dispatcher,
         settings: Settings,
         *,
+        admission: Admission,
         max_message_bytes: int,
         max_inline_bytes: int,
         limits: TreeLimits,
@@ -57,6 +63,7 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
         self._overlay = overlay
         self._witness = witness
         self._dispatcher = dispatcher
+        self._admission = admission
         self._settings = settings
         self._max_message_bytes = max_message_bytes
         self._max_inline_bytes = max_inline_bytes
@@ -72,7 +79,7 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
             field="action_digest",
         )
         instance = self._instances.find(request.instance_name)
-        replace = asked_to_replace(context, instance)
+        replace = asked_to_replace(context, request.instance_name, instance)
         loaded = await self._loaded(digest)
         caller = caller_of(context)
         execution = Execution(
@@ -140,11 +147,26 @@ class ExecutionService(remote_execution_pb2_grpc.ExecutionServicer):
                 response = reapi.ExecuteResponse(result=found.kept.result, cached_result=True)
                 return self._dispatcher.completed(execution, response)
         try:
-            return self._dispatcher.execute(execution)
+            return self._queued(execution)
         except QueueFull as error:
             raise Overloaded(str(error)) from None
         except Draining as error:
             raise ConnectionError(str(error)) from None
+
+    def _queued(self, execution: Execution) -> Operation:
+        """Have the action run, and count it for its caller until that has ended."""
+        caller = current_identity.get()
+        if caller.limits is None:
+            return self._dispatcher.execute(execution)
+        self._admission.hold(caller, HELD, caller.limits.executions)
+        let_go = partial(self._admission.let_go, caller, HELD)
+        try:
+            operation = self._dispatcher.execute(execution)
+        except (QueueFull, Draining):
+            let_go()
+            raise
+        operation.when_done(let_go)
+        return operation
 
     async def _told(
         self, operation: Operation, hints: InlineHints | None = None

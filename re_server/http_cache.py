@@ -15,7 +15,8 @@ import zstandard
 from aiohttp import StreamReader, web
 from google.protobuf.message import DecodeError
 
-from access.identity import EVERYBODY, current_identity
+from access.admission import Cost
+from access.identity import Right
 from action_cache.disk import DiskResults
 from action_cache.results import ActionKey
 from cas.digest import Digest
@@ -31,6 +32,7 @@ from re_server.instances import Instances
 from re_server.overlay import Overlay
 from re_server.result_uploads import ResultUploads
 from re_server.upload_limit import UploadLimit
+from re_server.web_access import WebAccess
 
 ZSTD, IDENTITY = Zstd(), "identity"
 SIZE_HEADER = "X-Digest-SizeBytes"  # bazel-remote's: the size of a blob that is sent compressed
@@ -39,6 +41,15 @@ MAX_DIGITS = 18  # of a size
 HEAD_BYTES = 18  # of a zstd frame: what its size can stand in
 _PATH = re.compile(r"/(?:(?P<instance>.+)/)?(?P<kind>ac|cas)/(?P<hash>[^/]+)")
 _REFUSES = re.compile(r"q=0(\.0*)?$")
+
+
+# What is needed, and how early it is turned away, by kind and whether it is a PUT.
+_NEEDED = {
+    ("cas", False): ((Right.CAS_READ,), Cost.ORDINARY),
+    ("cas", True): ((Right.CAS_WRITE,), Cost.HEAVY),
+    ("ac", False): ((Right.CACHE_READ,), Cost.CHEAP),
+    ("ac", True): ((Right.CACHE_WRITE, Right.CACHE_PROPOSE), Cost.HEAVY),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +82,7 @@ class HttpCache:
         overlay: Overlay,
         uploads: ResultUploads,
         *,
+        access: WebAccess,
         hit: Callable[[ActionKey], object],
         answered: Callable[[str, str, int], object],
         max_result_bytes: int,
@@ -81,6 +93,7 @@ class HttpCache:
         self._results = results
         self._overlay = overlay
         self._uploads = uploads
+        self._access = access
         self._hit = hit
         self._answered = answered
         self._max_result_bytes = max_result_bytes
@@ -88,18 +101,20 @@ class HttpCache:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer a request of the cache: all pass here, before anything is looked up."""
-        current_identity.set(EVERYBODY)
         parts = _PATH.fullmatch(request.path)
         if parts is None:
             raise web.HTTPNotFound
         ways = self._ways(parts["kind"])
         if request.method not in ways:
             raise web.HTTPMethodNotAllowed(request.method, ways)
-        try:
-            target = self._target(parts["instance"] or "", parts["hash"])
-            answer = await ways[request.method](request, target)
-        except (LookupError, ValueError, DecodeError, OSError, RuntimeError) as error:
-            answer = answer_of(error)
+        rights, cost = _NEEDED[parts["kind"], request.method == "PUT"]
+        instance = parts["instance"] or ""
+        async with self._access.entered(request, rights, instance, cost):
+            try:
+                target = self._target(instance, parts["hash"])
+                answer = await ways[request.method](request, target)
+            except (LookupError, ValueError, DecodeError, OSError, RuntimeError) as error:
+                answer = answer_of(error)
         self._answered(request.method, parts["kind"], answer.status)
         return answer
 

@@ -36,6 +36,11 @@ class LogName:
     name: str
     token: str = ""
 
+    @property
+    def parent(self) -> str:
+        """The instance that it is a log of."""
+        return "/".join(self.name.split("/")[:-2])
+
 
 def parse_log_name(text: str) -> LogName | None:
     """Take `{parent}/logstreams/{id}` or `{parent}/logstreams/{id}/{token}` apart.

@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
+from access.admission import Admission
+from access.identity import Identity, current_identity
 from cas.digest import Digest
 from cas.store import BlobStore, Chunk, DigestMismatch
 from re_client.status import Overloaded, Unserved
@@ -15,6 +17,7 @@ from re_server.resource_name import Resource
 QUEUED_PARTS = 2  # between a connection and the store; each is about PART_BYTES
 PART_BYTES = 256 * 1024  # what is collected before it is handed on: Bazel sends 16 KiB at a time
 LOOK_BYTES = 1 << 20  # received between two looks at whether the blob is there already
+HELD = "open_writes"  # what of a caller's limits they count for
 IDLE_SECONDS = 3600  # how long an upload that was broken off can be gone on with
 
 
@@ -22,11 +25,12 @@ class OpenWrite:
     """One upload: bytes come from whatever connection holds it, and go into one store write.
 
     received: bytes of the blob so far, without compression, which is where a client that comes
-    back goes on. holder: what tells connections apart.
+    back goes on. holder: what tells connections apart. owner: who began it.
     """
 
-    def __init__(self, resource: Resource, blobs: BlobStore) -> None:
+    def __init__(self, resource: Resource, blobs: BlobStore, owner: Identity) -> None:
         self.resource = resource
+        self.owner = owner
         self.received = 0
         self.used = time.monotonic()
         self.holder: object = None
@@ -126,12 +130,19 @@ class OpenWrites:
     """All uploads under way, by resource name.
 
     max_open: how many at once; then those go that nobody has sent anything for longest.
+    admission: counts each caller's own.
     """
 
     def __init__(
-        self, blobs: BlobStore, *, max_open: int, clock: Callable[[], float] = time.monotonic
+        self,
+        blobs: BlobStore,
+        admission: Admission,
+        *,
+        max_open: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._blobs = blobs
+        self._admission = admission
         self._max_open = max_open
         self._clock = clock
         self._open: dict[str, OpenWrite] = {}
@@ -147,7 +158,10 @@ class OpenWrites:
         if name in self._open:
             self.close(name, self._open[name])
         self._make_room()
-        self._open[name] = OpenWrite(resource, self._blobs)
+        owner = current_identity.get()
+        if owner.limits is not None:
+            self._admission.hold(owner, HELD, owner.limits.open_writes)
+        self._open[name] = OpenWrite(resource, self._blobs, owner)
         return self._open[name]
 
     def arrived(self, digest: Digest) -> None:
@@ -165,6 +179,8 @@ class OpenWrites:
         write.cancel()
         if self._open.get(name) is write:
             del self._open[name]
+            if write.owner.limits is not None:
+                self._admission.let_go(write.owner, HELD)
 
     @asynccontextmanager
     async def closing(self) -> AsyncIterator[None]:

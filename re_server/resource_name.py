@@ -40,22 +40,42 @@ def parse_read(name: str, instances: Instances) -> Resource:
     Source: remote_execution.proto, service ContentAddressableStorage: an instance name may have
     any number of segments, and none of them is a keyword.
     """
-    segments = _segments(name, _READ_FORM)
-    for at, segment in enumerate(segments):
-        if segment in {"blobs", "compressed-blobs"}:
-            return _blob(name, "/".join(segments[:at]), segments[at:], instances, exact=True)
-    raise Refused(f"resource_name {name!r}: the form is {_READ_FORM}")
+    instance, segments = _split_read(name)
+    return _blob(name, instance, segments, instances, exact=True)
 
 
 def parse_write(name: str, instances: Instances) -> Resource:
     """Take a name for ByteStream.Write apart; what follows the size is the client's own affair."""
+    instance, segments = _split_write(name)
+    return _blob(name, instance, segments, instances, exact=False)
+
+
+def read_instance(name: str) -> str:
+    """Return the instance that `parse_read` finds in a name; raise Refused if it is none."""
+    return _split_read(name)[0]
+
+
+def write_instance(name: str) -> str:
+    """Return the instance that `parse_write` finds in a name; raise Refused if it is none."""
+    return _split_write(name)[0]
+
+
+def _split_read(name: str) -> tuple[str, list[str]]:
+    """Return the instance, and the segments from the keyword on."""
+    segments = _segments(name, _READ_FORM)
+    for at, segment in enumerate(segments):
+        if segment in {"blobs", "compressed-blobs"}:
+            return "/".join(segments[:at]), segments[at:]
+    raise Refused(f"resource_name {name!r}: the form is {_READ_FORM}")
+
+
+def _split_write(name: str) -> tuple[str, list[str]]:
+    """Return the instance, and the segments behind the upload's identity."""
     segments = _segments(name, _WRITE_FORM)
-    if "uploads" not in segments:
-        raise Refused(f"resource_name {name!r}: the form is {_WRITE_FORM}")
-    at = segments.index("uploads")
+    at = segments.index("uploads") if "uploads" in segments else len(segments)
     if len(segments) < at + 3 or not segments[at + 1]:
         raise Refused(f"resource_name {name!r}: the form is {_WRITE_FORM}")
-    return _blob(name, "/".join(segments[:at]), segments[at + 2 :], instances, exact=False)
+    return "/".join(segments[:at]), segments[at + 2 :]
 
 
 def _segments(name: str, form: str) -> list[str]:

@@ -24,11 +24,14 @@ from cas.disk_room import DiskLimits
 from determinism.ledger import store as ledgers
 from determinism.ledger.retention import LedgerLimits
 from re_config.schema import Config, Disk, Logs
-from re_server.assembly import Parts, assembled
+from re_server.access_assembly import authenticating
+from re_server.assembly import assembled
+from re_server.parts import Parts
 from re_server.background import background, either
 from re_server.embedded import embedded_worker
 from re_server.listening import grpc_server
 from re_server.log_streams import LogLimits, LogStreams, log_streams
+from re_server.tls import certificates
 from re_server.web import web_server
 
 log = logging.getLogger(__name__)
@@ -47,7 +50,8 @@ class Ready:
 async def serve(config: Config, on_ready: Callable[[Ready], object]) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends at once.
 
-    Raises StoreUnusable, SandboxUnusable, OSError where an address is taken.
+    Raises StoreUnusable, SandboxUnusable, OSError where an address is taken, InvalidConfig where a
+    file that the configuration names is not usable.
     """
     stop, stop_now = asyncio.Event(), asyncio.Event()
 
@@ -74,12 +78,16 @@ async def running(config: Config, stop_now: asyncio.Event) -> AsyncIterator[Read
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
+    files = certificates(config.server.tls)
     async with AsyncExitStack() as stack:
+        authenticator = await stack.enter_async_context(authenticating(config.access))
         store = stack.enter_context(_opened(config.store))
         ledger = stack.enter_context(_ledger(config)) if config.ledger.enabled else None
         logs = stack.enter_context(_logs(config.logs, store))
         await stack.enter_async_context(background(store.room.keep(), _swept(store)))
-        parts = await stack.enter_async_context(assembled(config, store, ledger, logs, registry))
+        parts = await stack.enter_async_context(
+            assembled(config, store, ledger, logs, registry, authenticator)
+        )
         if parts.dispatcher is not None and config.worker.enabled:
             worker = embedded_worker(config, store.blobs, parts.dispatcher)
             await stack.enter_async_context(worker)
@@ -89,9 +97,13 @@ async def running(config: Config, stop_now: asyncio.Event) -> AsyncIterator[Read
                 registry,
                 lambda: not parts.stopping.is_set(),
                 parts.http_cache,
+                access=parts.web_access,
+                files=files,
             )
         )
-        address = await stack.enter_async_context(grpc_server(config.server, parts, stop_now))
+        address = await stack.enter_async_context(
+            grpc_server(config.server, parts, files, stop_now)
+        )
         try:
             yield Ready(address, web)
         finally:

@@ -9,6 +9,8 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from re_server.http_cache import HttpCache
+from re_server.tls import Certificates, web_context
+from re_server.web_access import WebAccess
 
 
 @asynccontextmanager
@@ -17,15 +19,19 @@ async def web_server(
     registry: CollectorRegistry,
     ready: Callable[[], bool],
     cache: HttpCache | None,
+    *,
+    access: WebAccess,
+    files: Certificates | None,
 ) -> AsyncIterator[str]:
     """Serve HTTP at `address` (HOST:PORT) during the block; yield the address that it got.
 
     ready: whether new work is taken; /readyz says 503 where it is not. cache: what answers all
-    other paths.
+    other paths. access: who may read /metrics. files: what it is encrypted with; None: nothing is.
     Raises OSError if the address is taken.
     """
 
     async def metrics(request: web.Request) -> web.Response:
+        await access.may_read_metrics(request)
         return web.Response(
             body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
@@ -49,7 +55,8 @@ async def web_server(
     await runner.setup()
     host, _, port = address.rpartition(":")
     try:
-        site = web.TCPSite(runner, host.strip("[]"), int(port))
+        secured = web_context(files) if files is not None else None
+        site = web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=secured)
         try:
             await site.start()
         except OSError as error:

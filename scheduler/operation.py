@@ -60,6 +60,7 @@ class Operation:
         self.state = State(reapi.ExecutionStage.QUEUED)
         self._on_watched = on_watched
         self._watches: dict[Watch, None] = {}
+        self._when_done: list[Callable[[], object]] = []
 
     def __repr__(self) -> str:
         stage = reapi.ExecutionStage.Value.Name(self.state.stage)
@@ -82,6 +83,13 @@ class Operation:
         """Listen: `async with operation.watch() as states: async for state in states: ...`."""
         return Watch(self)
 
+    def when_done(self, call: Callable[[], object]) -> None:
+        """Have `call` called when the operation is done, at once if it is."""
+        if self.done:
+            call()
+        else:
+            self._when_done.append(call)
+
     def publish(self, state: State, at: float) -> None:
         """Note a new state, and tell those who listen. What is done stays as it is.
 
@@ -96,6 +104,9 @@ class Operation:
             self.finished_at = at
         for watch in self._watches:
             watch.tell(state)
+        if state.done:
+            for call in self._when_done:
+                call()
 
     def watched_by(self, watch: Watch) -> None:
         """Begin to tell `watch`."""

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from access.admission import Admission, ServerLimits
+from access.identity import EVERYBODY, current_identity
 from cas.digest import Digest
 from cas.disk_open import OpenStore
 from cas.store import DigestMismatch
@@ -34,7 +36,11 @@ def resource(data: bytes, codec: Codec | None = None) -> Resource:
 def open_writes(store: OpenStore, *, later_seconds: float = 0) -> OpenWrites:
     """Return a table of uploads. later_seconds: how far its clock is ahead of the uploads'."""
     running = asyncio.get_running_loop().time
-    return OpenWrites(store.blobs, max_open=MAX_OPEN, clock=lambda: running() + later_seconds)
+    current_identity.set(EVERYBODY)
+    admission = Admission(ServerLimits(calls=1, bytes_in_flight=1))
+    return OpenWrites(
+        store.blobs, admission, max_open=MAX_OPEN, clock=lambda: running() + later_seconds
+    )
 
 
 async def add(write: OpenWrite, data: bytes) -> None:
