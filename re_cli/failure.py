@@ -13,6 +13,7 @@ from cas.store import BlobNotFound, DigestMismatch
 from cas.tree import InvalidMessage, MissingInputs
 from re_client.command_line import InvalidPath
 from re_client.connection import InvalidServer
+from re_client.credentials import InvalidCredentials
 from re_client.status import (
     NotAllowed,
     NotServed,
@@ -31,6 +32,7 @@ _STATUSES: Mapping[type[Exception], int] = {
     InvalidConfig: USAGE,
     InvalidDigest: USAGE,
     InvalidPath: USAGE,
+    InvalidCredentials: USAGE,
     InvalidServer: USAGE,
     Unsendable: USAGE,
     ConnectionError: UNREACHABLE,

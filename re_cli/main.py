@@ -23,6 +23,7 @@ COMMANDS = (
     "gc",
     "canonicalise",
     "conformance",
+    "token",
     "config",
     "completion",
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
+from pathlib import Path
 from typing import Concatenate, ParamSpec
 
 import click
@@ -16,7 +18,9 @@ from re_client.actions import Actions
 from re_client.admin import Admin
 from re_client.blobs import RemoteStore
 from re_client.connection import Connection, Retry, batch_bytes, connected
+from re_client.credentials import Credentials, checked_token, token_in_file
 
+TOKEN_VARIABLE = "HOLDFAST_TOKEN"
 DEFAULT_SERVER = "grpc://127.0.0.1:8980"
 P = ParamSpec("P")
 
@@ -28,6 +32,7 @@ class Remote:
     server: str
     instance: str
     function: DigestFunction
+    credentials: Credentials
 
     def digest(self, text: str) -> Digest:
         """Read HASH/SIZE; raise InvalidDigest."""
@@ -39,7 +44,7 @@ class Remote:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Session]:
         """Connect; raise ConnectionError at once if nobody is there."""
-        async with connected(self.server) as connection:
+        async with connected(self.server, credentials=self.credentials) as connection:
             once = replace(connection, retry=Retry(attempts=1))
             capabilities = await once.capabilities(self.instance)
             store = RemoteStore(
@@ -70,7 +75,7 @@ def with_remote(command: Callable[Concatenate[Remote, P], None]) -> Callable[P, 
         show_default=True,
         show_envvar=True,
         metavar="grpc://HOST:PORT",
-        help="Server to talk to.",
+        help="Server to talk to; grpcs:// with TLS.",
     )
     @click.option(
         "--instance",
@@ -90,10 +95,52 @@ def with_remote(command: Callable[Concatenate[Remote, P], None]) -> Callable[P, 
         show_envvar=True,
         help="How blobs are named.",
     )
+    @_file_option(
+        "--token-file",
+        "Token to send, in a file of its own. The variable HOLDFAST_TOKEN may hold one, too.",
+    )
+    @_file_option(
+        "--tls-ca", "Certificates that the server is known by, PEM.  [default: the system's]"
+    )
+    @_file_option(
+        "--tls-certificate", "Certificate of this client, PEM, where the server wants one."
+    )
+    @_file_option("--tls-key", "Its private key, PEM.")
     @wraps(command)
     def with_options(
-        server: str, instance: str, function: str, *args: P.args, **kwargs: P.kwargs
+        server: str,
+        instance: str,
+        function: str,
+        token_file: Path | None,
+        tls_ca: Path | None,
+        tls_certificate: Path | None,
+        tls_key: Path | None,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> None:
-        command(Remote(server, instance, DigestFunction(function)), *args, **kwargs)
+        credentials = Credentials(_token(token_file), tls_ca, tls_certificate, tls_key)
+        remote = Remote(server, instance, DigestFunction(function), credentials)
+        command(remote, *args, **kwargs)
 
-    return with_options  # type: ignore[return-value]  # click fills in the three
+    return with_options  # type: ignore[return-value]  # click fills them in
+
+
+def _file_option(name: str, help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return click.option(
+        name,
+        type=click.Path(dir_okay=False, path_type=Path),
+        envvar=f"HOLDFAST_{name.strip('-').replace('-', '_').upper()}",
+        show_envvar=True,
+        metavar="FILE",
+        help=help,
+    )
+
+
+def _token(file: Path | None) -> Callable[[], str] | None:
+    """Return what tells the token, from a file or the environment: arguments are seen by all."""
+    if file is not None:
+        return token_in_file(file)
+    if TOKEN_VARIABLE not in os.environ:
+        return None
+    token = checked_token(os.environ[TOKEN_VARIABLE].strip(), TOKEN_VARIABLE)
+    return lambda: token

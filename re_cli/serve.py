@@ -58,9 +58,10 @@ def _serve(config: Config, *, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps({"grpc": ready.grpc, "web": ready.web}))
             return
+        s = "s" if config.server.tls.certificate else ""
         click.echo(
-            f"Holdfast serves grpc://{ready.grpc} and http://{ready.web}/metrics\n"
-            f"Bazel: bazel build --remote_executor=grpc://{ready.grpc} //...\n"
+            f"Holdfast serves grpc{s}://{ready.grpc} and http{s}://{ready.web}/metrics\n"
+            f"Bazel: bazel build --remote_executor=grpc{s}://{ready.grpc} //...\n"
             "Stop with Ctrl-C."
         )
 

@@ -58,7 +58,7 @@ def command(
     from re_cli.working import UNUSABLE, work_until_stopped  # noqa: PLC0415  others start faster
 
     with reported(*UNUSABLE):
-        run(work_until_stopped(remote.server, remote.instance, config))
+        run(work_until_stopped(remote.server, remote.instance, remote.credentials, config))
 
 
 def _explain(config: Config, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from re_client.blobs import RemoteStore
 from re_client.connection import Connection, Retry, connected
+from re_client.credentials import Credentials
 from re_client.parallel import first_of
 from re_client.worker_link import WORKER_HEADER, worker_link
 from re_config.schema import Config
@@ -39,7 +40,9 @@ class _Stop:
         self.asked.set()
 
 
-async def work_until_stopped(server: str, instance_name: str, config: Config) -> None:
+async def work_until_stopped(
+    server: str, instance_name: str, credentials: Credentials, config: Config
+) -> None:
     """Run actions for `server` until SIGTERM or SIGINT.
 
     Raises UNUSABLE, and what a server that refuses the worker answers.
@@ -47,8 +50,8 @@ async def work_until_stopped(server: str, instance_name: str, config: Config) ->
     stop = _Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.on_signal)
-    async with connected(server, retry=RETRY) as opened:
-        connection = replace(opened, metadata=(*opened.metadata, (WORKER_HEADER, b"1")))
+    async with connected(server, retry=RETRY, credentials=credentials) as opened:
+        connection = replace(opened, headers=(*opened.headers, (WORKER_HEADER, b"1")))
         await first_of(_work(connection, instance_name, config, stop.asked), stop.at_once.wait())
 
 

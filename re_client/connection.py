@@ -6,7 +6,7 @@ import asyncio
 import random
 import re
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -15,9 +15,11 @@ from typing import TypeVar
 import grpc.aio
 from google.rpc.status_pb2 import Status
 
+from access.addresses import is_loopback, split_address
 from cas.digest import Digest
 from protos import remote_execution_pb2 as reapi
 from protos.remote_execution_pb2_grpc import CapabilitiesStub
+from re_client.credentials import Credentials
 from re_client.status import ServerFailed, from_status
 
 MAX_MESSAGE_BYTES = 64 << 20  # of a reply; servers are asked for far less
@@ -33,7 +35,9 @@ GONE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 # What gRPC itself says, in place of what the server said, when a message is still being sent while
 # the call ends. How it ended is lost then: the next call finds out.
 CUT_OFF = "Internal error from Core"
-_ADDRESS = re.compile(r"(?:grpc://)?(?P<target>(?:\[[0-9A-Fa-f:.]+\]|[^\[\]/:\s]+):\d{1,5})/?")
+_ADDRESS = re.compile(
+    r"(?:(?P<scheme>grpcs?)://)?(?P<target>(?:\[[0-9A-Fa-f:.]+\]|[^\[\]/:\s]+):\d{1,5})/?"
+)
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -65,13 +69,22 @@ class Retry:
 class Connection:
     """One server.
 
-    server: its address as people write it. metadata: headers of every call.
+    server: its address as people write it. headers: of every call. token: what the caller proves
+    itself by; None for nothing.
     """
 
     channel: grpc.aio.Channel
     server: str
-    metadata: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, str | bytes], ...] = ()
     retry: Retry = field(default_factory=Retry)
+    token: Callable[[], str] | None = field(default=None, repr=False)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """Headers of a call that is made now."""
+        if self.token is None:
+            return self.headers
+        return (*self.headers, ("authorization", f"Bearer {self.token()}"))
 
     async def call(
         self,
@@ -156,21 +169,40 @@ def status_of(error: grpc.aio.AioRpcError) -> Status:
     return Status(code=number, message=error.details() or "")
 
 
-def target_of(server: str) -> str:
-    """Return HOST:PORT of grpc://HOST:PORT or HOST:PORT; raise InvalidServer."""
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is. target: HOST:PORT."""
+
+    target: str
+    encrypted: bool
+
+
+def address_of(server: str) -> Address:
+    """Read grpcs://HOST:PORT, grpc://HOST:PORT or HOST:PORT; raise InvalidServer."""
     parsed = _ADDRESS.fullmatch(server)
     if parsed is None:
-        encrypted = "; TLS is not served" if server.startswith(("grpcs:", "https:")) else ""
-        raise InvalidServer(f"{server!r} is no server: write grpc://HOST:PORT{encrypted}")
-    return parsed["target"]
+        raise InvalidServer(
+            f"{server!r} is no server: write grpc://HOST:PORT, or grpcs://HOST:PORT with TLS"
+        )
+    return Address(parsed["target"], parsed["scheme"] == "grpcs")
 
 
 @asynccontextmanager
-async def connected(server: str, *, retry: Retry | None = None) -> AsyncIterator[Connection]:
+async def connected(
+    server: str, *, retry: Retry | None = None, credentials: Credentials | None = None
+) -> AsyncIterator[Connection]:
     """Yield a connection to `server`, which is opened by the first call on it.
 
-    server: grpc://HOST:PORT or HOST:PORT. Raises InvalidServer.
+    server: as `address_of` reads it. Raises InvalidServer, InvalidCredentials.
     """
+    proof = credentials or Credentials()
+    address = address_of(server)
+    if proof.token is not None and not address.encrypted:
+        host, _ = split_address(address.target)
+        if not is_loopback(host):
+            raise InvalidServer(
+                f"{server!r} is not encrypted, so that others could read the token: write grpcs://"
+            )
     options = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", -1),
@@ -184,8 +216,12 @@ async def connected(server: str, *, retry: Retry | None = None) -> AsyncIterator
         ("grpc.use_local_subchannel_pool", 1),  # connections fail and recover by themselves
     ]
     metadata = ((METADATA_KEY, request_metadata().SerializeToString()),)
-    async with grpc.aio.insecure_channel(target_of(server), options=options) as channel:
-        yield Connection(channel, server, metadata, retry or Retry())
+    if address.encrypted:
+        opened = grpc.aio.secure_channel(address.target, proof.channel(), options=options)
+    else:
+        opened = grpc.aio.insecure_channel(address.target, options=options)
+    async with opened as channel:
+        yield Connection(channel, server, metadata, retry or Retry(), proof.token)
 
 
 def request_metadata() -> reapi.RequestMetadata:

@@ -11,6 +11,7 @@ from google.rpc.code_pb2 import Code
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
 from google.rpc.status_pb2 import Status
 
+from access.refusal import NotAuthenticated, RightMissing, TooMuch
 from assets.fault import (
     AssetNotFound,
     AssetTooLarge,
@@ -23,7 +24,6 @@ from assets.origins import InvalidUri
 from assets.qualifiers import InvalidQualifier, UnsupportedQualifiers
 from assets.running import TooManyFetches
 from cas.chunk_list import ChunksMissing, ChunksUnfit
-from access.refusal import NotAuthenticated, RightMissing, TooMuch
 from cas.digest import Digest, DigestFunction, InvalidDigest
 from cas.store import BlobNotFound, BlobTooLarge, DigestMismatch, StoreFull
 from cas.tree import InvalidMessage, MissingInputs

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 
+from access.addresses import is_loopback, split_address
 from re_config.access_tables import Access, Tls
 from re_config.schema import Config, Server
 
@@ -83,19 +83,3 @@ def listening_faults(server: Server, access: Access) -> Iterator[str]:
                 f"{'; '.join(lacking)} (docs/security.md says how). Or listen on 127.0.0.1, or set "
                 "`server.allow_insecure_listen = true` if the network is trusted"
             )
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Split HOST:PORT; brackets around an IPv6 host are taken off."""
-    host, _, port = address.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach `host`. Other names than localhost are not asked."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

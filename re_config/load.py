@@ -10,13 +10,14 @@ from pathlib import Path
 
 import msgspec
 
+from access.addresses import split_address
 from assets.origins import InvalidOrigin, Origins
 from cas.wire import RESERVED_SEGMENTS
 from determinism.registry import FORMATS
 from determinism.text_rules import InvalidRule, TextRule
 from re_config import shape
+from re_config.access_faults import access_faults, listening_faults
 from re_config.asset_table import Assets
-from re_config.access_faults import access_faults, listening_faults, split_address
 from re_config.schema import Config, Disk
 from re_config.table import MIB
 

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from re_config.access_tables import Access, Admission, Tls
 from re_config.asset_table import Assets
 from re_config.chunking_tables import Chunking
-from re_config.access_tables import Access, Admission, Tls
 from re_config.determinism_tables import Determinism, Instance, Ledger
 from re_config.table import GIB, HOUR, MIB, Address, Count, Fraction, Seconds, Table
 

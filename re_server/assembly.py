@@ -27,7 +27,7 @@ from re_server.access_assembly import admission_of, gate_of
 from re_server.action_cache_service import ActionCacheService
 from re_server.admin_service import AdminService
 from re_server.afterwards import Afterwards
-from re_server.asset_service import AssetServices, asset_services
+from re_server.asset_service import asset_services
 from re_server.auditing import Auditor
 from re_server.audits import Audits
 from re_server.background import background
@@ -38,7 +38,6 @@ from re_server.chunked import chunked_blobs, chunkings
 from re_server.consumption import Consumption
 from re_server.determinism_metrics import DeterminismCollector
 from re_server.execution_service import ExecutionService
-from re_server.gate import Gate
 from re_server.hits import Hits
 from re_server.http_cache import HttpCache
 from re_server.inquiry import Inquiry

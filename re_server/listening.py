@@ -23,8 +23,8 @@ from protos import (
     worker_pb2_grpc,
 )
 from re_config.schema import Server
-from re_server.parts import Parts
 from re_server.background import background, either
+from re_server.parts import Parts
 from re_server.rpc import Registrar
 from re_server.tls import Certificates, server_credentials
 

@@ -26,11 +26,11 @@ from determinism.ledger.retention import LedgerLimits
 from re_config.schema import Config, Disk, Logs
 from re_server.access_assembly import authenticating
 from re_server.assembly import assembled
-from re_server.parts import Parts
 from re_server.background import background, either
 from re_server.embedded import embedded_worker
 from re_server.listening import grpc_server
 from re_server.log_streams import LogLimits, LogStreams, log_streams
+from re_server.parts import Parts
 from re_server.tls import certificates
 from re_server.web import web_server
 

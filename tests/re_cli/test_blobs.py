@@ -85,7 +85,7 @@ def test_put_tells_a_program_what_it_sent(holdfast: Holdfast, tmp_path: Path) ->
         (("put", "absent"), 2, "does not exist"),
         (("put", "--instance", "a/blobs", "/etc/hostname"), 1, "instance_name 'a/blobs'"),
         (("get", "--server", "grpc://127.0.0.1:1", ABSENT), 3, "127.0.0.1:1 cannot be reached"),
-        (("get", "--server", "https://x", ABSENT), 2, "TLS is not served"),
+        (("get", "--server", "https://x", ABSENT), 2, "grpcs://HOST:PORT with TLS"),
         (("get", "--digest-function", "md5", ABSENT), 2, "md5"),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import grpc
 import pytest
@@ -9,13 +10,15 @@ from protos import remote_execution_pb2 as reapi
 from re_client.connection import (
     DEFAULT_BATCH_BYTES,
     METADATA_KEY,
+    Address,
     InvalidServer,
+    address_of,
     batch_bytes,
     connected,
     status_of,
-    target_of,
     told_apart,
 )
+from re_client.credentials import Credentials, InvalidCredentials, token_in_file
 from re_client.status import ServerFailed
 from tests.re_client.shaky import QUICK, Shaky, shaky
 
@@ -30,24 +33,46 @@ from tests.re_client.shaky import QUICK, Shaky, shaky
     ],
 )
 def test_a_server_is_written_with_or_without_its_scheme(server: str, target: str) -> None:
-    assert target_of(server) == target
+    assert address_of(server) == Address(target, encrypted=False)
 
 
 @pytest.mark.parametrize("server", ["", "grpc://host", "http://host:1", "host:1/x", "a b:1", "::1"])
 def test_what_is_no_server_is_refused(server: str) -> None:
     with pytest.raises(InvalidServer, match="write grpc://HOST:PORT"):
-        target_of(server)
+        address_of(server)
 
 
-def test_a_server_with_tls_is_refused_with_the_reason() -> None:
-    with pytest.raises(InvalidServer, match="TLS is not served"):
-        target_of("grpcs://host:1")
+def test_a_server_with_tls_has_a_scheme_of_its_own() -> None:
+    assert address_of("grpcs://host:1") == Address("host:1", encrypted=True)
+
+
+async def test_a_token_is_not_sent_where_others_could_read_it() -> None:
+    proof = Credentials(token=lambda: "secret")
+    with pytest.raises(InvalidServer, match="write grpcs://") as caught:
+        async with connected("grpc://build.example:1", credentials=proof):
+            pass
+    assert "secret" not in str(caught.value)
+
+
+def test_a_certificate_without_its_key_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidCredentials, match="go together"):
+        Credentials(certificate=tmp_path / "absent").channel()
+    with pytest.raises(InvalidCredentials, match="absent: No such file"):
+        Credentials(ca=tmp_path / "absent").channel()
+
+
+@pytest.mark.parametrize("text", ["", "two words", "two\nlines", "\u00e9", "\x00"])
+def test_a_file_of_a_token_that_has_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "token").write_text(text)
+    with pytest.raises(InvalidCredentials, match="token: must hold a token"):
+        token_in_file(tmp_path / "token")
 
 
 async def test_every_call_says_who_makes_it() -> None:
     async with shaky(Shaky()) as connection:
         ((key, value),) = connection.metadata
     assert key == METADATA_KEY
+    assert isinstance(value, bytes)
     said = reapi.RequestMetadata.FromString(value)
     assert said.tool_details.tool_name == "holdfast"
     assert said.tool_invocation_id
