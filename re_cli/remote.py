@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from pathlib import Path
 from typing import Concatenate, ParamSpec
@@ -20,7 +20,7 @@ from re_client.blobs import RemoteStore
 from re_client.connection import Connection, Retry, batch_bytes, connected
 from re_client.credentials import Credentials, checked_token, token_in_file
 
-TOKEN_VARIABLE = "HOLDFAST_TOKEN"
+TOKEN_VARIABLE = "HOLDFAST_TOKEN"  # noqa: S105 - where it is, not what
 DEFAULT_SERVER = "grpc://127.0.0.1:8980"
 P = ParamSpec("P")
 
@@ -32,7 +32,7 @@ class Remote:
     server: str
     instance: str
     function: DigestFunction
-    credentials: Credentials
+    credentials: Credentials = field(default_factory=Credentials)
 
     def digest(self, text: str) -> Digest:
         """Read HASH/SIZE; raise InvalidDigest."""
@@ -95,22 +95,33 @@ def with_remote(command: Callable[Concatenate[Remote, P], None]) -> Callable[P, 
         show_envvar=True,
         help="How blobs are named.",
     )
-    @_file_option(
-        "--token-file",
-        "Token to send, in a file of its own. The variable HOLDFAST_TOKEN may hold one, too.",
-    )
-    @_file_option(
-        "--tls-ca", "Certificates that the server is known by, PEM.  [default: the system's]"
-    )
-    @_file_option(
-        "--tls-certificate", "Certificate of this client, PEM, where the server wants one."
-    )
-    @_file_option("--tls-key", "Its private key, PEM.")
+    @_with_credentials  # type: ignore[arg-type]  # click passes them by name
     @wraps(command)
     def with_options(
+        credentials: Credentials,
         server: str,
         instance: str,
         function: str,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> None:
+        remote = Remote(server, instance, DigestFunction(function), credentials)
+        command(remote, *args, **kwargs)
+
+    return with_options  # type: ignore[return-value]  # click fills in the three
+
+
+def _with_credentials(command: Callable[Concatenate[Credentials, P], None]) -> Callable[P, None]:
+    """Add the options that say what the caller and the server are known by."""
+
+    @_file_option(
+        "--token-file", "Token to send, alone in a file. HOLDFAST_TOKEN may hold it, too."
+    )
+    @_file_option("--tls-ca", "What the server is known by, PEM.  [default: the system's]")
+    @_file_option("--tls-certificate", "This client's own certificate, PEM.")
+    @_file_option("--tls-key", "Its private key, PEM.")
+    @wraps(command)
+    def with_options(
         token_file: Path | None,
         tls_ca: Path | None,
         tls_certificate: Path | None,
@@ -119,10 +130,9 @@ def with_remote(command: Callable[Concatenate[Remote, P], None]) -> Callable[P, 
         **kwargs: P.kwargs,
     ) -> None:
         credentials = Credentials(_token(token_file), tls_ca, tls_certificate, tls_key)
-        remote = Remote(server, instance, DigestFunction(function), credentials)
-        command(remote, *args, **kwargs)
+        command(credentials, *args, **kwargs)
 
-    return with_options  # type: ignore[return-value]  # click fills them in
+    return with_options  # click fills in the four
 
 
 def _file_option(name: str, help: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -120,7 +120,8 @@ Who = Annotated[
 ]
 RightOrRole = Literal[
     "reader", "developer", "ci", "worker", "admin",
-    "cas_read", "cas_write", "cache_read", "cache_write", "cache_propose", "execute", "work", "pins",
+    "cas_read", "cas_write", "cache_read", "cache_write", "cache_propose", "execute", "work",
+    "pins",
 ]  # fmt: skip
 
 

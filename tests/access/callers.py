@@ -1,0 +1,83 @@
+"""Callers with tokens, and what a server must be told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from access.tokens import new_token, token_line
+from tests.protocol.peer import OPTIONS, Peer
+
+
+class Tokens:
+    """A file of tokens. by_name: what each caller sends."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file = folder / "tokens"
+        self.file.write_text("# name, SHA-256 of the token\n")
+        self.by_name: dict[str, str] = {}
+
+    def add(self, *names: str) -> None:
+        for name in names:
+            token = new_token()
+            self.by_name[name] = token
+            with self.file.open("a") as file:
+                file.write(token_line(name, token) + "\n")
+
+    def withdraw(self, name: str) -> None:
+        lines = self.file.read_text().splitlines(keepends=True)
+        self.file.write_text("".join(line for line in lines if not line.startswith(f"{name} ")))
+
+    def settings(self, grants: Mapping[str, str]) -> str:
+        """Return tables that give each caller the rights in `grants`, in all instances."""
+        listed = "".join(
+            f'[[access.grants]]\nwho = ["{who}"]\nrights = [{rights}]\n'
+            for who, rights in grants.items()
+        )
+        return f'[access]\ntokens = "{self.file}"\n{listed}'
+
+
+class _Sending(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamUnaryClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    """Adds credentials to every call."""
+
+    def __init__(self, credentials: str) -> None:
+        self._added = ("authorization", credentials)
+
+    def _call(self, go_on: Callable[..., Any], details: Any, request: Any) -> Any:
+        metadata = [*(details.metadata or ()), self._added]
+        return go_on(details._replace(metadata=metadata), request)
+
+    intercept_unary_unary = _call
+    intercept_unary_stream = _call
+    intercept_stream_unary = _call
+    intercept_stream_stream = _call
+
+
+@contextmanager
+def calling(
+    address: str, credentials: str | None, tls: grpc.ChannelCredentials | None = None
+) -> Iterator[Peer]:
+    """Speak to `address`. credentials: of the header `authorization`; None for none."""
+    if tls is None:
+        channel = grpc.insecure_channel(address, options=OPTIONS)
+    else:
+        channel = grpc.secure_channel(address, tls, options=OPTIONS)
+    with channel:
+        if credentials is None:
+            yield Peer(channel)
+        else:
+            yield Peer(grpc.intercept_channel(channel, _Sending(credentials)))
+
+
+def bearer(token: str) -> str:
+    return f"Bearer {token}"

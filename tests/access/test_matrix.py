@@ -1,0 +1,138 @@
+"""Every method with every right: what is needed, and nothing else, lets a caller in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from access.identity import Right
+from access.policy import ROLES
+from re_server.authorisation import table
+from scheduler.dispatch import Dispatcher
+from scheduler.limits import Limits
+from tests.access.callers import Tokens, bearer, calling
+from tests.access.methods import REQUESTS, method_of, outcome
+from tests.protocol.peer import Peer
+from tests.serving import Served, serving
+
+OPEN = ("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch")
+ALONE = [*Right, "everything"]
+DENIED, UNKNOWN = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED
+
+
+async def _settle(*_: object) -> None:
+    raise NotImplementedError
+
+
+NEEDED = table(Dispatcher(settle=_settle, limits=Limits()))  # type: ignore[arg-type]  # never asked
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Tokens:
+    made = Tokens(tmp_path_factory.mktemp("tokens"))
+    made.add(*(str(right) for right in ALONE), "nothing", "elsewhere")
+    return made
+
+
+@pytest.fixture(scope="module")
+def served(tokens: Tokens, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    grants = {f"token:{right}": f'"{right}"' for right in Right}
+    settings = tokens.settings(grants | {"token:everything": '"admin"'}) + (
+        '[[access.grants]]\nwho = ["token:elsewhere"]\nrights = ["admin"]\ninstances = ["b"]\n'
+        "[instances.a]\n[instances.b]\n"
+    )
+    with serving(tmp_path_factory.mktemp("matrix"), settings) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def peers(served: Served, tokens: Tokens) -> Iterator[dict[str, Peer]]:
+    opened = {name: calling(served.grpc, bearer(token)) for name, token in tokens.by_name.items()}
+    opened["anonymous"] = calling(served.grpc, None)
+    made = {name: each.__enter__() for name, each in opened.items()}
+    yield made
+    for each in opened.values():
+        each.__exit__(None, None, None)
+
+
+def test_every_method_that_is_served_is_in_the_table_and_is_tried(peers: dict[str, Peer]) -> None:
+    assert {method_of(path) for path in REQUESTS} == set(NEEDED)
+
+
+@pytest.mark.parametrize("path", REQUESTS)
+def test_a_right_lets_in_where_it_is_needed_and_nowhere_else(
+    peers: dict[str, Peer], path: str
+) -> None:
+    needed = NEEDED[method_of(path)].rights
+    for right in Right:
+        code, message = outcome(peers[right].channel, path, "a")
+        if right in needed:
+            assert code not in {DENIED, UNKNOWN}, (right, message)
+        else:
+            assert code is DENIED, (right, code, message)
+            assert f"`{needed[0]}`" in message
+            assert f"token:{right}" in message
+
+
+@pytest.mark.parametrize("path", REQUESTS)
+def test_who_has_no_right_and_who_is_nobody_are_refused_everywhere(
+    peers: dict[str, Peer], path: str
+) -> None:
+    assert outcome(peers["nothing"].channel, path, "a")[0] is DENIED
+    code, message = outcome(peers["anonymous"].channel, path, "a")
+    assert code is UNKNOWN
+    assert "authorization: Bearer" in message
+
+
+ANYWHERE = {
+    "/google.longrunning.Operations/GetOperation",
+    "/google.longrunning.Operations/DeleteOperation",
+    "/google.longrunning.Operations/CancelOperation",
+    "/google.longrunning.Operations/WaitOperation",
+    "/build.bazel.remote.execution.v2.Execution/WaitExecution",
+    "/holdfast.admin.v1.Admin/GetStatus",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+}
+
+
+@pytest.mark.parametrize("path", REQUESTS)
+def test_rights_in_one_instance_are_none_in_another(peers: dict[str, Peer], path: str) -> None:
+    there, message = outcome(peers["elsewhere"].channel, path, "b")
+    here, _ = outcome(peers["elsewhere"].channel, path, "a")
+    everywhere = path.endswith(("/CollectGarbage", "/Connect"))
+    assert (there is DENIED) == everywhere, message
+    assert (here is DENIED) == (path not in ANYWHERE)
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_health_is_told_to_anybody(peers: dict[str, Peer], path: str) -> None:
+    call: grpc.UnaryStreamMultiCallable[bytes, bytes] = peers["anonymous"].channel.unary_stream(
+        path
+    )
+    answers = call(b"", timeout=20)
+    assert next(answers)
+    answers.cancel()
+
+
+def test_an_instance_that_is_not_served_is_not_told_from_one_without_rights(
+    peers: dict[str, Peer],
+) -> None:
+    path = "/build.bazel.remote.execution.v2.ActionCache/GetActionResult"
+    assert outcome(peers["elsewhere"].channel, path, "no such")[0] is DENIED
+
+
+def test_a_role_is_made_of_rights() -> None:
+    assert ROLES["reader"] < ROLES["developer"] < ROLES["ci"] < ROLES["admin"] == set(Right)
+
+
+def test_refusals_are_counted_by_method_and_reason_and_logged_without_the_token(
+    served: Served, tokens: Tokens, peers: dict[str, Peer], tmp_path: Path
+) -> None:
+    path = "/build.bazel.remote.execution.v2.ActionCache/GetActionResult"
+    outcome(peers["nothing"].channel, path, "a")
+    log = served.log.read_text()
+    assert "token:" in log
+    assert not [token for token in tokens.by_name.values() if token in log]
