@@ -114,6 +114,7 @@ async def assembled(
             count_pins=shared.results.count_pins,
             writes=writes,
             logs=logs,
+            admission=shared.admission,
             dispatcher=dispatcher,
             label=executions.label,
         )

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from access.admission import Admission
 from action_cache.cache import ActionCache
 from assets.index import Kind
 from assets.library import Library
@@ -142,6 +143,7 @@ class StateCollector(Collector):
         count_pins: Callable[[], int],
         writes: OpenWrites,
         logs: LogStreams,
+        admission: Admission,
         dispatcher: Dispatcher | None,
         label: Callable[[Requirement], str],
     ) -> None:
@@ -152,6 +154,7 @@ class StateCollector(Collector):
         self._count_pins = count_pins
         self._writes = writes
         self._logs = logs
+        self._admission = admission
         self._dispatcher = dispatcher
         self._label = label
 
@@ -187,6 +190,12 @@ class StateCollector(Collector):
         yield _gauge("holdfast_open_writes", "Uploads that are under way.", len(self._writes))
         yield _gauge("holdfast_logs", "Logs that are open or kept.", len(self._logs))
         yield _gauge("holdfast_log_bytes", "Bytes of logs on disk.", self._logs.size)
+        yield _gauge("holdfast_calls_in_flight", "Calls under way.", self._admission.calls)
+        yield _gauge(
+            "holdfast_bytes_in_flight",
+            "Bytes of requests and answers in memory.",
+            self._admission.bytes,
+        )
         yield _counter(
             "holdfast_action_cache_lookups",
             "Look-ups in the action cache. incomplete: there was a result, and a blob of it gone.",

@@ -113,9 +113,7 @@ REQUESTS: Mapping[str, Make] = {
     f"/{ADMIN}.Admin/ExplainNondeterminism": lambda name: admin_pb2.ExplainNondeterminismRequest(
         instance_name=name, action_digest=DIGEST
     ),
-    f"/{WORKER}.Workers/Connect": lambda _: [
-        worker_pb2.FromWorker(draining=worker_pb2.Draining())
-    ],
+    f"/{WORKER}.Workers/Connect": lambda _: [worker_pb2.FromWorker(draining=worker_pb2.Draining())],
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": lambda _: [
         reflection_pb2.ServerReflectionRequest(list_services="")
     ],

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
+from urllib.request import Request, urlopen
 
 import grpc
 import pytest
+from google.longrunning.operations_pb2 import CancelOperationRequest, GetOperationRequest
 
 from access.identity import Right
 from access.policy import ROLES
+from protos.remote_execution_pb2 import GetCapabilitiesRequest, WaitExecutionRequest
 from re_server.authorisation import table
 from scheduler.dispatch import Dispatcher
 from scheduler.limits import Limits
 from tests.access.callers import Tokens, bearer, calling
 from tests.access.methods import REQUESTS, method_of, outcome
-from tests.protocol.peer import Peer
+from tests.protocol.actions import command, put_action
+from tests.protocol.peer import Peer, Refusal, attempt
 from tests.serving import Served, serving
 
 OPEN = ("/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch")
+CAPABILITIES = [
+    ("everything", True, True),
+    ("cache_write", True, False),
+    ("cache_propose", True, False),
+    ("execute", False, True),
+    ("cas_read", False, False),
+]
 ALONE = [*Right, "everything"]
 DENIED, UNKNOWN = grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED
 
@@ -107,6 +118,39 @@ def test_rights_in_one_instance_are_none_in_another(peers: dict[str, Peer], path
     assert (here is DENIED) == (path not in ANYWHERE)
 
 
+def test_an_operation_is_looked_at_only_by_who_may_execute_in_its_instance(
+    peers: dict[str, Peer],
+) -> None:
+    request = peers["everything"].at("a")
+    waiting = put_action(request, command("true", platform={"pool": "none"}))
+    call = request.execution.Execute(request.execute_request(waiting), timeout=20)
+    name = next(call).name
+    for caller, may in (("execute", True), ("elsewhere", False), ("cas_read", False)):
+        for ask in (
+            partial(peers[caller].operations.GetOperation, GetOperationRequest(name=name)),
+            partial(peers[caller].operations.CancelOperation, CancelOperationRequest(name=name)),
+            partial(
+                lambda caller: next(
+                    peers[caller].execution.WaitExecution(WaitExecutionRequest(name=name))
+                ),
+                caller,
+            ),
+        ):
+            answer = attempt(ask)
+            assert (not isinstance(answer, Refusal)) == may, (caller, answer)
+            assert may or answer == Refusal(DENIED, getattr(answer, "message", ""))
+    call.cancel()
+
+
+@pytest.mark.parametrize(("caller", "update", "execute"), CAPABILITIES)
+def test_capabilities_are_what_the_caller_may_do(
+    peers: dict[str, Peer], caller: str, *, update: bool, execute: bool
+) -> None:
+    told = peers[caller].capabilities.GetCapabilities(GetCapabilitiesRequest(instance_name="a"))
+    update_told = told.cache_capabilities.action_cache_update_capabilities.update_enabled
+    assert (update_told, told.execution_capabilities.exec_enabled) == (update, execute)
+
+
 @pytest.mark.parametrize("path", OPEN)
 def test_health_is_told_to_anybody(peers: dict[str, Peer], path: str) -> None:
     call: grpc.UnaryStreamMultiCallable[bytes, bytes] = peers["anonymous"].channel.unary_stream(
@@ -129,10 +173,18 @@ def test_a_role_is_made_of_rights() -> None:
 
 
 def test_refusals_are_counted_by_method_and_reason_and_logged_without_the_token(
-    served: Served, tokens: Tokens, peers: dict[str, Peer], tmp_path: Path
+    served: Served, tokens: Tokens, peers: dict[str, Peer]
 ) -> None:
     path = "/build.bazel.remote.execution.v2.ActionCache/GetActionResult"
     outcome(peers["nothing"].channel, path, "a")
+    refused = 'holdfast_refusals_total{method="ActionCache/GetActionResult",reason="%s"}'
+    page = Request(
+        f"http://{served.web}/metrics", headers={"Authorization": bearer(tokens.by_name["work"])}
+    )
+    with urlopen(page, timeout=20) as answer:
+        counted = answer.read().decode()
+    assert refused % "right_cache_read" in counted
+    assert refused % "no_credentials" in counted
     log = served.log.read_text()
     assert "token:" in log
     assert not [token for token in tokens.by_name.values() if token in log]
