@@ -138,3 +138,44 @@ def test_origins_of_another_form_are_refused_with_the_form() -> None:
     assert "`$.assets.allow`" in complaint('assets.allow = ["github.com/**"]')
     assert "SCHEME://HOST" in complaint('assets.allow_private = ["github.com"]')
     assert "assets.default_timeout_seconds" in complaint("assets.max_timeout_seconds = 5")
+
+
+ISSUED = '[access.jwt]\nkeys = "k"\nissuer = "i"\naudiences = ["a"]\n'
+READERS = '[[access.grants]]\nwho = ["everyone"]\nrights = ["reader"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('access.tokens = "t"', "`$.access` has no grants, so that nobody may do anything"),
+        ('server.tls.certificate = "c"', "`$.server.tls.key` is empty"),
+        ('server.tls.client_ca = "c"', "`$.server.tls.client_ca` needs"),
+        (f'access.client_certificates = "dns"\n{READERS}', "set `server.tls.client_ca`"),
+        ('[access.jwt]\nkeys = "k"\naudiences = ["a"]', "`$.access.jwt.issuer` is empty"),
+        ('[access.jwt]\nkeys = "k"\nissuer = "i"', "`$.access.jwt.audiences` is empty"),
+        ('[access.jwt]\nissuer = "i"', "has no effect without `keys`"),
+        (ISSUED.replace('"k"', '"http://x"') + READERS, "use https://"),
+        (ISSUED + 'algorithms = ["HS256"]', "$.access.jwt.algorithms"),
+        (ISSUED + 'algorithms = ["none"]', "$.access.jwt.algorithms"),
+        (ISSUED + "algorithms = []", "`$.access.jwt.algorithms` is empty"),
+        (READERS.replace("everyone", "alice"), "`user:NAME`"),
+        (READERS.replace("everyone", "user:alice"), "set `access.jwt.keys`"),
+        (READERS.replace("everyone", "token:alice"), "set `access.tokens`"),
+        (READERS.replace("everyone", "certificate:a"), "set `access.client_certificates`"),
+        (READERS.replace("reader", "writer"), '"cas_read"'),
+        (READERS.replace('"reader"', ""), "$.access.grants"),
+        (READERS + 'instances = ["b"]\n[instances.a]', 'names the instance "b": there are "a"'),
+    ],
+)
+def test_access_that_locks_out_or_lets_in_by_mistake_is_refused(text: str, told: str) -> None:
+    assert told in complaint(text)
+
+
+def test_beyond_loopback_both_encryption_and_access_control_are_needed() -> None:
+    listen = 'server.listen = "0.0.0.0:1"\n'
+    tls = 'server.tls = { certificate = "c", key = "k" }\n'
+    assert "nothing is encrypted" in complaint(listen + READERS)
+    assert "no caller is checked" not in complaint(listen + READERS)
+    assert "no caller is checked" in complaint(listen + tls)
+    config = parse(listen + tls + READERS, "both")
+    assert parse(to_toml(config), "again") == config
