@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from access.addresses import is_loopback, split_address
-from re_config.access_tables import Access, Tls
+from access.identity import Right
+from access.policy import ANONYMOUS, ROLES
+from re_config.access_tables import Access, Grant, Tls
 from re_config.schema import Config, Server
 
 
@@ -22,13 +24,28 @@ def access_faults(config: Config) -> Iterator[str]:
     if access.is_on and not access.grants:
         yield "`$.access` has no grants, so that nobody may do anything: add `[[access.grants]]`"
     for grant in access.grants:
-        for name in grant.instances:
-            if name != "*" and config.instances and name not in config.instances:
-                served = ", ".join(f'"{each}"' for each in sorted(config.instances))
-                yield f'`$.access.grants` names the instance "{name}": there are {served}, and "*"'
-        for who in grant.who:
-            if fault := _nobody(who, access):
-                yield f"`$.access.grants` names {who}, whom nobody can be: {fault}"
+        yield from _grant_faults(grant, config)
+
+
+def _grant_faults(grant: Grant, config: Config) -> Iterator[str]:
+    for name in grant.instances:
+        if name != "*" and config.instances and name not in config.instances:
+            served = ", ".join(f'"{each}"' for each in sorted(config.instances))
+            yield f'`$.access.grants` names the instance "{name}": there are {served}, and "*"'
+    if ANONYMOUS in grant.who and any(map(_proposes, grant.rights)):
+        yield (
+            "`$.access.grants` lets anonymous callers propose results: they are not told apart, "
+            "and would be answered one another's"
+        )
+    for who in grant.who:
+        if fault := _nobody(who, config.access):
+            yield f"`$.access.grants` names {who}, whom nobody can be: {fault}"
+
+
+def _proposes(named: str) -> bool:
+    return named == Right.CACHE_PROPOSE or (
+        Right.CACHE_PROPOSE in ROLES.get(named, ()) and Right.CACHE_WRITE not in ROLES[named]
+    )
 
 
 def _nobody(who: str, access: Access) -> str:

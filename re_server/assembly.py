@@ -92,6 +92,7 @@ async def assembled(
     ledger: Ledger | None,
     logs: LogStreams,
     registry: CollectorRegistry,
+    *,
     authenticator: Authenticator | None,
 ) -> AsyncIterator[Parts]:
     """Put a server together over an open store; its scheduler runs during the block.

@@ -86,7 +86,7 @@ async def running(config: Config, stop_now: asyncio.Event) -> AsyncIterator[Read
         logs = stack.enter_context(_logs(config.logs, store))
         await stack.enter_async_context(background(store.room.keep(), _swept(store)))
         parts = await stack.enter_async_context(
-            assembled(config, store, ledger, logs, registry, authenticator)
+            assembled(config, store, ledger, logs, registry, authenticator=authenticator)
         )
         if parts.dispatcher is not None and config.worker.enabled:
             worker = embedded_worker(config, store.blobs, parts.dispatcher)

@@ -9,7 +9,13 @@ import grpc
 from google.longrunning import operations_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from protos import admin_pb2, bytestream_pb2, remote_execution_pb2 as reapi, worker_pb2
+from protos import (
+    admin_pb2,
+    bytestream_pb2,
+    logstream_pb2,
+    remote_execution_pb2 as reapi,
+    worker_pb2,
+)
 from tests.protocol.blobs import digest_of, read_name, write_name
 
 DATA = b"what every method is called with"
@@ -30,6 +36,10 @@ def _written(instance: str) -> list[bytestream_pb2.WriteRequest]:
 
 def _filter(instance: str) -> admin_pb2.PinFilter:
     return admin_pb2.PinFilter(instance_name=instance, action_digests=[DIGEST])
+
+
+def _proposals(instance: str) -> admin_pb2.ProposalFilter:
+    return admin_pb2.ProposalFilter(instance_name=instance, writer="nobody")
 
 
 REQUESTS: Mapping[str, Make] = {
@@ -104,6 +114,18 @@ REQUESTS: Mapping[str, Make] = {
     f"/{ADMIN}.Admin/ImportPins": lambda name: [
         admin_pb2.Pin(instance_name=name, action_digest=DIGEST, result=reapi.ActionResult())
     ],
+    f"/{ADMIN}.Admin/ListProposals": lambda name: admin_pb2.ListProposalsRequest(
+        filter=_proposals(name)
+    ),
+    f"/{ADMIN}.Admin/ConfirmProposal": lambda name: admin_pb2.ConfirmProposalRequest(
+        instance_name=name, action_digest=DIGEST, writer="nobody"
+    ),
+    f"/{ADMIN}.Admin/DropProposals": lambda name: admin_pb2.DropProposalsRequest(
+        filter=_proposals(name)
+    ),
+    "/build.bazel.remote.logstream.v1.LogStreamService/CreateLogStream": lambda name: (
+        logstream_pb2.CreateLogStreamRequest(parent=name)
+    ),
     f"/{ADMIN}.Admin/Audit": lambda name: admin_pb2.AuditRequest(
         instance_name=name, invocation="none"
     ),

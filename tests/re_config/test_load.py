@@ -164,6 +164,7 @@ READERS = '[[access.grants]]\nwho = ["everyone"]\nrights = ["reader"]\n'
         (READERS.replace("everyone", "certificate:a"), "set `access.client_certificates`"),
         (READERS.replace("reader", "writer"), '"cas_read"'),
         (READERS.replace('"reader"', ""), "$.access.grants"),
+        (READERS.replace("everyone", "anonymous").replace("reader", "developer"), "told apart"),
         (READERS + 'instances = ["b"]\n[instances.a]', 'names the instance "b": there are "a"'),
     ],
 )

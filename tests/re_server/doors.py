@@ -6,15 +6,13 @@ Whoever comes in by a caller's port is that caller.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import grpc
-from google.longrunning import operations_pb2
 from prometheus_client import CollectorRegistry
 
 from access.identity import Identity, Right, current_identity
@@ -22,19 +20,12 @@ from cas.disk_open import open_store
 from cas.disk_room import DiskLimits
 from determinism.ledger import store as ledgers
 from determinism.ledger.retention import LedgerLimits
-from protos import (
-    admin_pb2_grpc,
-    bytestream_pb2_grpc,
-    remote_execution_pb2 as reapi,
-    remote_execution_pb2_grpc,
-)
 from re_config.load import parse
-from re_server.action_cache_service import ActionCacheService
 from re_server.assembly import Parts, assembled
 from re_server.embedded import embedded_worker
-from re_server.execution_service import ExecutionService
+from re_server.listening import add_services
 from re_server.log_streams import LogLimits, log_streams
-from re_server.rpc import Context, Registrar
+from re_server.rpc import Registrar
 from tests.cas.disks import INDEX_BYTES
 from tests.serving import config_text
 
@@ -57,43 +48,6 @@ class Doors:
 
     def value(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0
-
-
-class _Cache(remote_execution_pb2_grpc.ActionCacheServicer):
-    raw_methods = ActionCacheService.raw_methods
-
-    def __init__(self, caller: Identity, inner: ActionCacheService) -> None:
-        self._caller = caller
-        self._inner = inner
-
-    async def GetActionResult(self, request: bytes, context: Context) -> bytes:  # type: ignore[override]  # noqa: N802  # raw
-        current_identity.set(self._caller)
-        return await self._inner.GetActionResult(request, context)
-
-    async def UpdateActionResult(  # noqa: N802
-        self, request: reapi.UpdateActionResultRequest, context: Context
-    ) -> reapi.ActionResult:
-        current_identity.set(self._caller)
-        return await self._inner.UpdateActionResult(request, context)
-
-
-class _Execution(remote_execution_pb2_grpc.ExecutionServicer):
-    def __init__(self, caller: Identity, inner: ExecutionService) -> None:
-        self._caller = caller
-        self._inner = inner
-
-    async def Execute(  # noqa: N802
-        self, request: reapi.ExecuteRequest, context: Context
-    ) -> AsyncIterator[operations_pb2.Operation]:
-        current_identity.set(self._caller)
-        async for operation in self._inner.Execute(request, context):
-            yield operation
-
-    async def WaitExecution(  # noqa: N802
-        self, request: reapi.WaitExecutionRequest, context: Context
-    ) -> AsyncIterator[operations_pb2.Operation]:
-        async for operation in self._inner.WaitExecution(request, context):
-            yield operation
 
 
 @contextmanager
@@ -135,7 +89,9 @@ async def _serve(
             )
         )
         logs = stack.enter_context(log_streams(folder / "logs", LOG_LIMITS))
-        parts = await stack.enter_async_context(assembled(config, store, ledger, logs, registry))
+        parts = await stack.enter_async_context(
+            assembled(config, store, ledger, logs, registry, authenticator=None)
+        )
         if parts.dispatcher is not None and config.worker.enabled:
             await stack.enter_async_context(embedded_worker(config, store.blobs, parts.dispatcher))
         ports = {}
@@ -150,15 +106,10 @@ async def _serve(
 
 
 def _door(parts: Parts, caller: Identity) -> tuple[grpc.aio.Server, int]:
+    """Make a server that is to be started at once: its calls are those of `caller`."""
     server = grpc.aio.server()
-    registrar = cast("grpc.aio.Server", Registrar(server, parts.calls.finished))
-    cache = _Cache(caller, parts.action_cache)
-    remote_execution_pb2_grpc.add_ActionCacheServicer_to_server(cache, registrar)
-    remote_execution_pb2_grpc.add_ContentAddressableStorageServicer_to_server(parts.cas, registrar)
-    remote_execution_pb2_grpc.add_CapabilitiesServicer_to_server(parts.capabilities, registrar)
-    bytestream_pb2_grpc.add_ByteStreamServicer_to_server(parts.byte_stream, registrar)
-    admin_pb2_grpc.add_AdminServicer_to_server(parts.admin, registrar)
-    if parts.executing is not None:
-        execution = _Execution(caller, parts.executing.execution)
-        remote_execution_pb2_grpc.add_ExecutionServicer_to_server(execution, registrar)
+    registrar = Registrar(parts.gate, parts.calls.finished)
+    add_services(registrar, parts)
+    server.add_generic_rpc_handlers((registrar,))
+    current_identity.set(caller)
     return server, server.add_insecure_port("127.0.0.1:0")
