@@ -172,6 +172,14 @@ def test_an_upload_does_not_change_its_instance_on_the_way(peer: Peer) -> None:
         peer.write_status(other)
 
 
+def test_a_log_of_another_instance_is_neither_read_nor_written(peer: Peer) -> None:
+    for name in ("yours/logstreams/mine", "mine/yours/logstreams/mine/mine"):
+        with refused(DENIED, naming="yours'"):
+            list(peer.pieces(name))
+        with refused(DENIED, naming="yours'"):
+            peer.write(name, b"x")
+
+
 def test_a_pin_of_another_instance_is_not_taken_over_behind_one_of_the_own(peer: Peer) -> None:
     admin = admin_pb2_grpc.AdminStub(peer.channel)
     pins = [

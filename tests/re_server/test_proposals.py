@@ -199,7 +199,7 @@ def test_a_pin_is_not_touched_by_whoever_proposes_otherwise(served: Callers) -> 
     pin = served.stub().GetPin(admin.GetPinRequest(action_digest=action), timeout=CALL_SECONDS)
     assert (pin.revision, pin.conflicts, pin.agreements) == (1, 0, 0)
     served.until("refuted", refuted + 1)
-    with refused(grpc.StatusCode.PERMISSION_DENIED, naming="'eve' may only propose"):
+    with refused(grpc.StatusCode.PERMISSION_DENIED, naming="eve has no right `pins`"):
         eve.update_result(action, result_of(eve, unique()), metadata=[("holdfast-pin", "replace")])
 
 
