@@ -120,12 +120,7 @@ async def assembled(
             label=executions.label,
         )
     )
-    registry.register(DeterminismCollector(shared.witness, shared.afterwards.rulings))
-    registry.register(
-        ProposalCollector(
-            shared.results.proposals, shared.judge, shared.overlay, shared.afterwards.reviewed
-        )
-    )
+    _count_results(registry, shared)
     drained = asyncio.Event()
     uploads = _result_uploads(config, store, shared)
     async with asset_services(config, store, shared.instances, registry) as assets:
@@ -155,6 +150,15 @@ async def assembled(
         dispatching = dispatcher.running() if dispatcher else nullcontext()
         async with writes.closing(), dispatching, loops:
             yield parts
+
+
+def _count_results(registry: CollectorRegistry, shared: Shared) -> None:
+    registry.register(DeterminismCollector(shared.witness, shared.afterwards.rulings))
+    registry.register(
+        ProposalCollector(
+            shared.results.proposals, shared.judge, shared.overlay, shared.afterwards.reviewed
+        )
+    )
 
 
 def _shared(config: Config, store: OpenStore, ledger: Ledger | None) -> Shared:
