@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from access.followed import Followed
 from access.identity import Identity
 from access.keys import Keys
-from access.policy import CERTIFICATE, TOKEN, USER, Policy
+from access.policy import CERTIFICATE, TOKEN, USER, Policy, is_name
 from access.refusal import Doubt, NotAuthenticated
 from access.signed_tokens import Issuer, verified
 from access.tokens import PREFIX, hashed
@@ -93,7 +93,7 @@ class Authenticator:
 
     def certified(self, name: str) -> Identity:
         """Return whom a verified certificate names; raise NotAuthenticated if it names nobody."""
-        if not name:
+        if not is_name(name):
             raise NotAuthenticated(
                 Doubt.CLAIM, "the client's certificate has no name where names are looked for"
             )

@@ -11,6 +11,7 @@ from access.identity import EVERY_RIGHT, CallerLimits, Identity, Right
 ANONYMOUS = "anonymous"
 EVERYONE = "everyone"
 USER, TOKEN, CERTIFICATE, GROUP = "user:", "token:", "certificate:", "group:"
+MAX_NAME = 256  # characters; longer ones are nobody's
 REMEMBERED = 10_000  # identities, of a few hundred bytes each
 
 _READ = frozenset({Right.CAS_READ, Right.CACHE_READ})
@@ -23,6 +24,11 @@ ROLES: Mapping[str, frozenset[Right]] = {
     "admin": EVERY_RIGHT,
 }
 """Rights that go together, by the name that a grant may have in their place."""
+
+
+def is_name(text: object) -> bool:
+    """Tell whether a caller can be called that: it stands in messages and logs."""
+    return isinstance(text, str) and 0 < len(text) <= MAX_NAME and text.isprintable()
 
 
 @dataclass(frozen=True, slots=True)

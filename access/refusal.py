@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from access.identity import Place, Right, Scope
 
+SHOWN = 100  # characters of an instance name, in messages and logs
+
 
 class Doubt(StrEnum):
     """What is wrong with credentials."""
@@ -48,5 +50,5 @@ class TooMuch(RuntimeError):
 
 
 def where(place: Place) -> str:
-    """Name a place for people."""
-    return place.value if isinstance(place, Scope) else f"instance {place!r}"
+    """Name a place for people. A client can name an instance of any length."""
+    return place.value if isinstance(place, Scope) else f"instance {place[:SHOWN]!r}"

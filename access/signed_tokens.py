@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import jwt
 
 from access.keys import Keys
+from access.policy import is_name
 from access.refusal import Doubt, NotAuthenticated
 
 _REQUIRED = ("exp", "iss", "aud")
@@ -98,7 +99,7 @@ def _doubted(error: jwt.InvalidTokenError) -> NotAuthenticated:
 
 def _claims(claims: Mapping[str, object], trusted: Issuer) -> Claims:
     name = claims.get(trusted.name_claim)
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not is_name(name):
         raise NotAuthenticated(
             Doubt.CLAIM, f"the token's claim {trusted.name_claim!r} names nobody"
         )

@@ -71,6 +71,8 @@ async def test_a_token_proves_a_name_and_groups() -> None:
         ({"aud": ["another", "third"]}, Doubt.AUDIENCE),
         ({"iss": "https://evil.example"}, Doubt.ISSUER),
         ({"sub": ""}, Doubt.CLAIM),
+        ({"sub": "two\nlines"}, Doubt.CLAIM),
+        ({"sub": "x" * 300}, Doubt.CLAIM),
         ({"drop": "sub"}, Doubt.CLAIM),
         ({"drop": "exp"}, Doubt.CLAIM),
         ({"drop": "aud"}, Doubt.CLAIM),
