@@ -153,7 +153,7 @@ def test_serve_says_for_people_where_it_is_and_what_bazel_is_to_be_told(tmp_path
     ("text", "options", "status", "told"),
     [
         ("store.max_byts = 1", (), 2, "did you mean `max_bytes`"),
-        ("", ("--listen", "0.0.0.0:0"), 2, "nothing is encrypted or authenticated"),
+        ("", ("--listen", "0.0.0.0:0"), 2, "nothing is encrypted"),
         (
             'worker.sandbox = { kind = "bubblewrap", program = "/absent/bwrap" }',
             (),
