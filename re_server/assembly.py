@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -65,6 +65,7 @@ from re_server.web_access import WebAccess
 from re_server.witness import Witness
 from re_server.workers_service import WorkersService
 from scheduler.dispatch import Dispatcher
+from scheduler.platform import Requirement
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,20 +108,15 @@ async def assembled(
     web_access = WebAccess(gate, metrics=config.access.metrics)
     reruns = _reruns(config, store, shared, dispatcher)
     _look_into(config, store, shared, reruns)
-    registry.register(
-        StateCollector(
-            store=store,
-            cache=shared.cache,
-            judge=shared.judge,
-            count_pins=shared.results.count_pins,
-            writes=writes,
-            logs=logs,
-            admission=shared.admission,
-            dispatcher=dispatcher,
-            label=executions.label,
-        )
+    _count_state(
+        registry,
+        store,
+        shared,
+        writes=writes,
+        logs=logs,
+        dispatcher=dispatcher,
+        label=executions.label,
     )
-    _count_results(registry, shared)
     drained = asyncio.Event()
     uploads = _result_uploads(config, store, shared)
     async with asset_services(config, store, shared.instances, registry) as assets:
@@ -152,7 +148,29 @@ async def assembled(
             yield parts
 
 
-def _count_results(registry: CollectorRegistry, shared: Shared) -> None:
+def _count_state(
+    registry: CollectorRegistry,
+    store: OpenStore,
+    shared: Shared,
+    *,
+    writes: OpenWrites,
+    logs: LogStreams,
+    dispatcher: Dispatcher | None,
+    label: Callable[[Requirement], str],
+) -> None:
+    registry.register(
+        StateCollector(
+            store=store,
+            cache=shared.cache,
+            judge=shared.judge,
+            count_pins=shared.results.count_pins,
+            writes=writes,
+            logs=logs,
+            admission=shared.admission,
+            dispatcher=dispatcher,
+            label=label,
+        )
+    )
     registry.register(DeterminismCollector(shared.witness, shared.afterwards.rulings))
     registry.register(
         ProposalCollector(

@@ -63,7 +63,7 @@ def authorise(identity: Identity, needed: Needed, place: Place, served: tuple[st
 
 def table(dispatcher: Dispatcher | None) -> Mapping[str, Needed]:
     """Return what each method needs, by `Service/Method`. dispatcher: None: nothing is executed."""
-    return {**_STORE, **_CACHE, **_ADMIN, **_execution(dispatcher)}
+    return {**_STORE, **_CACHE, **_ASSETS, **_ADMIN, **_execution(dispatcher)}
 
 
 def _named(request: Request) -> Place:
@@ -148,6 +148,14 @@ _CACHE = {
     "ActionCache/UpdateActionResult": Needed(
         (Right.CACHE_WRITE, Right.CACHE_PROPOSE), _named, Cost.HEAVY
     ),
+}
+
+# What is pushed is everybody's answer to a URI, and as much to be trusted as a result.
+_ASSETS = {
+    "Fetch/FetchBlob": Needed((Right.CAS_WRITE,), _named, Cost.HEAVY),
+    "Fetch/FetchDirectory": Needed((Right.CAS_WRITE,), _named, Cost.HEAVY),
+    "Push/PushBlob": Needed((Right.CACHE_WRITE,), _named, Cost.HEAVY),
+    "Push/PushDirectory": Needed((Right.CACHE_WRITE,), _named, Cost.HEAVY),
 }
 
 # What only tells something is for who may read results; what costs or changes, for who may change.

@@ -13,6 +13,7 @@ from protos import (
     admin_pb2,
     bytestream_pb2,
     logstream_pb2,
+    remote_asset_pb2,
     remote_execution_pb2 as reapi,
     worker_pb2,
 )
@@ -23,6 +24,7 @@ DIGEST = digest_of(DATA)
 CALL_SECONDS = 20.0
 
 REAPI, LONGRUNNING = "build.bazel.remote.execution.v2", "google.longrunning"
+ASSET = "build.bazel.remote.asset.v1"
 ADMIN, WORKER = "holdfast.admin.v1", "holdfast.worker.v1"
 
 Make = Callable[[str], Any]
@@ -77,6 +79,18 @@ REQUESTS: Mapping[str, Make] = {
         instance_name=name, action_digest=digest_of(b"an action that is not there")
     ),
     f"/{REAPI}.Execution/WaitExecution": lambda _: reapi.WaitExecutionRequest(name="none"),
+    f"/{ASSET}.Fetch/FetchBlob": lambda name: remote_asset_pb2.FetchBlobRequest(
+        instance_name=name, uris=["https://not.listed.example/x"]
+    ),
+    f"/{ASSET}.Fetch/FetchDirectory": lambda name: remote_asset_pb2.FetchDirectoryRequest(
+        instance_name=name, uris=["https://not.listed.example/x"]
+    ),
+    f"/{ASSET}.Push/PushBlob": lambda name: remote_asset_pb2.PushBlobRequest(
+        instance_name=name, uris=["https://not.listed.example/x"], blob_digest=DIGEST
+    ),
+    f"/{ASSET}.Push/PushDirectory": lambda name: remote_asset_pb2.PushDirectoryRequest(
+        instance_name=name, uris=["https://not.listed.example/x"], root_directory_digest=DIGEST
+    ),
     "/google.bytestream.ByteStream/Read": lambda name: bytestream_pb2.ReadRequest(
         resource_name=read_name(DIGEST, instance=name)
     ),

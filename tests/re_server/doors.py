@@ -21,10 +21,11 @@ from cas.disk_room import DiskLimits
 from determinism.ledger import store as ledgers
 from determinism.ledger.retention import LedgerLimits
 from re_config.load import parse
-from re_server.assembly import Parts, assembled
+from re_server.assembly import assembled
 from re_server.embedded import embedded_worker
 from re_server.listening import add_services
 from re_server.log_streams import LogLimits, log_streams
+from re_server.parts import Parts
 from re_server.rpc import Registrar
 from tests.cas.disks import INDEX_BYTES
 from tests.serving import config_text
