@@ -5,28 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 
 from prometheus_client import CollectorRegistry
 
-from access.admission import Admission
 from access.authenticator import Authenticator
-from action_cache.cache import ActionCache
-from action_cache.disk import DiskResults
-from action_cache.disk_proposals import ProposalLimits
 from cas.disk_open import OpenStore
-from cas.disk_room import LEASE_STEP
-from cas.names import Presence
-from cas.tree import TreeLimits
-from determinism.judge import Judge
 from determinism.ledger.store import Ledger
-from re_config.bounds import scheduler_limits, tree_limits
+from re_config.bounds import scheduler_limits
 from re_config.schema import Config
-from re_server.access_assembly import admission_of, gate_of
+from re_server.access_assembly import gate_of
 from re_server.action_cache_service import ActionCacheService
 from re_server.admin_service import AdminService
-from re_server.afterwards import Afterwards
 from re_server.asset_service import asset_services
 from re_server.auditing import Auditor
 from re_server.audits import Audits
@@ -38,10 +28,8 @@ from re_server.chunked import chunked_blobs, chunkings
 from re_server.consumption import Consumption
 from re_server.determinism_metrics import DeterminismCollector
 from re_server.execution_service import ExecutionService
-from re_server.hits import Hits
 from re_server.http_cache import HttpCache
 from re_server.inquiry import Inquiry
-from re_server.instances import Instances
 from re_server.live_output import LiveOutputs
 from re_server.log_stream_service import LogBytes, LogStreamService
 from re_server.log_streams import LogStreams
@@ -49,7 +37,6 @@ from re_server.metrics import CallMetrics, ExecutionMetrics, HttpMetrics, StateC
 from re_server.nondeterminism import Nondeterminism
 from re_server.open_writes import OpenWrites
 from re_server.operations_service import OperationsService
-from re_server.overlay import Overlay
 from re_server.parts import ExecutionServices, Parts
 from re_server.proposal_metrics import ProposalCollector
 from re_server.proposals import Proposals
@@ -57,33 +44,13 @@ from re_server.proposing import Proposing
 from re_server.refusals import Refusals
 from re_server.reruns import Reruns
 from re_server.result_uploads import ResultUploads
-from re_server.review import Review
 from re_server.settlement import Settlement
-from re_server.upload_limit import UploadLimit
+from re_server.shared import Shared, shared_parts
 from re_server.verifying import Verifier
 from re_server.web_access import WebAccess
-from re_server.witness import Witness
 from re_server.workers_service import WorkersService
 from scheduler.dispatch import Dispatcher
 from scheduler.platform import Requirement
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What several services hold."""
-
-    instances: Instances
-    limits: TreeLimits
-    upload_limit: UploadLimit
-    results: DiskResults
-    judge: Judge
-    cache: ActionCache
-    overlay: Overlay
-    presence: Presence
-    hits: Hits
-    witness: Witness
-    afterwards: Afterwards
-    admission: Admission
 
 
 @asynccontextmanager
@@ -100,7 +67,7 @@ async def assembled(
 
     ledger: None where none is kept. authenticator: None where callers are not told apart.
     """
-    shared = _shared(config, store, ledger)
+    shared = shared_parts(config, store, ledger)
     writes = OpenWrites(store.blobs, shared.admission, max_open=config.server.max_open_writes)
     executions = ExecutionMetrics(registry)
     dispatcher = _dispatcher(config, store, shared, executions, LiveOutputs(logs, store.blobs))
@@ -179,28 +146,6 @@ def _count_state(
     )
 
 
-def _shared(config: Config, store: OpenStore, ledger: Ledger | None) -> Shared:
-    bounds = config.determinism.proposals
-    proposals = ProposalLimits(bounds.max_per_writer, bounds.max_proposals)
-    results = DiskResults(store.environment, store.index, proposals)
-    cache = ActionCache(results, store.blobs)
-    limits, witness = tree_limits(config.limits), Witness(ledger)
-    review = Review(witness, store.blobs, limits)
-    return Shared(
-        Instances(config.instances, config.default),
-        limits,
-        UploadLimit(config.server.max_blob_bytes),
-        results,
-        Judge(results, ruled=review.add),
-        cache,
-        Overlay(cache, results.proposals, store.blobs),
-        *_memories(config, store),
-        witness,
-        Afterwards(review),
-        admission_of(config),
-    )
-
-
 def _admin_service(
     store: OpenStore, shared: Shared, dispatcher: Dispatcher | None, reruns: Reruns | None
 ) -> AdminService:
@@ -265,15 +210,6 @@ def _look_into(config: Config, store: OpenStore, shared: Shared, reruns: Reruns 
             limits=shared.limits,
             settings=settings.proposals,
         )
-
-
-def _memories(config: Config, store: OpenStore) -> tuple[Presence, Hits]:
-    """Remember what was told as long as a lease is longer than it was promised."""
-    seconds = config.store.lease_seconds / LEASE_STEP
-    presence, hits = Presence(seconds=seconds), Hits(seconds=seconds)
-    store.blobs.on_drop(presence.forget)
-    store.blobs.on_drop(hits.forget_all)
-    return presence, hits
 
 
 def _capabilities_service(config: Config, shared: Shared, *, executes: bool) -> CapabilitiesService:
