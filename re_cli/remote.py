@@ -129,7 +129,8 @@ def _with_credentials(command: Callable[Concatenate[Credentials, P], None]) -> C
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> None:
-        credentials = Credentials(_token(token_file), tls_ca, tls_certificate, tls_key)
+        token = _token(token_file)
+        credentials = Credentials(token, tls_ca, tls_certificate, tls_key, token_file)
         command(credentials, *args, **kwargs)
 
     return with_options  # click fills in the four

@@ -50,7 +50,8 @@ def command(
     """
     if as_json and not only_explain:
         raise click.UsageError("--json goes with --explain")
-    config = with_own_files_hidden(load(config_file), [config_file] if config_file else [])
+    given = [*remote.credentials.secrets, *([config_file] if config_file else [])]
+    config = with_own_files_hidden(load(config_file), given)
     log_to_stderr(log_level)
     if only_explain:
         _explain(config, as_json=as_json)

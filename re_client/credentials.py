@@ -22,13 +22,19 @@ class Credentials:
     """token: returns what is sent with each call, as it is then; None for none.
 
     ca: certificates in PEM that servers are known by; None for those of the system.
-    certificate, key: the client's own, both or neither.
+    certificate, key: the client's own, both or neither. token_file: where the token is from.
     """
 
     token: Callable[[], str] | None = None
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    token_file: Path | None = None
+
+    @property
+    def secrets(self) -> list[Path]:
+        """Files that nobody else is to read."""
+        return [file for file in (self.token_file, self.key) if file]
 
     def channel(self) -> grpc.ChannelCredentials:
         """Read the files; raise InvalidCredentials."""

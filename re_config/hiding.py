@@ -19,7 +19,9 @@ def with_own_files_hidden(config: Config, also: Iterable[Path]) -> Config:
     sandbox = config.worker.sandbox
     if not isinstance(sandbox, Bubblewrap):
         return config
-    named = [config.store.path, config.ledger.path]
+    named = [config.store.path, config.ledger.path, config.server.tls.key, config.access.tokens]
+    if "://" not in config.access.jwt.keys:
+        named.append(config.access.jwt.keys)
     own = [*(expanded(path) for path in named if path), *also]
     hidden = (*sandbox.hidden, *(str(path.absolute()) for path in own))
     worker = replace(config.worker, sandbox=replace(sandbox, hidden=hidden))

@@ -63,9 +63,18 @@ def test_what_nothing_shows_needs_no_cover(tmp_path: Path) -> None:
     assert covers([str(tmp_path), "/usr/not-there"], ["/usr"]) == {}
 
 
-def test_a_servers_store_ledger_and_configuration_are_hidden(tmp_path: Path) -> None:
-    text = f'store.kind = "disk"\nstore.path = "{tmp_path}/s"\nledger.path = "{tmp_path}/l"\n'
+def test_what_a_server_has_of_its_own_is_hidden(tmp_path: Path) -> None:
+    settings = {
+        "store.kind": "disk",
+        "store.path": f"{tmp_path}/s",
+        "ledger.path": f"{tmp_path}/l",
+        "server.tls.certificate": f"{tmp_path}/c",
+        "server.tls.key": f"{tmp_path}/k",
+        "access.tokens": f"{tmp_path}/t",
+    }
+    text = "\n".join(f'{name} = "{value}"' for name, value in settings.items())
+    text += '\n[[access.grants]]\nwho = ["everyone"]\nrights = ["reader"]\n'
     config = with_own_files_hidden(parse(text, "text"), [tmp_path / "holdfast.toml"])
     assert isinstance(config.worker.sandbox, Bubblewrap)
-    own = {str(tmp_path / name) for name in ("s", "l", "holdfast.toml")}
+    own = {str(tmp_path / name) for name in ("s", "l", "k", "t", "holdfast.toml")}
     assert own | {"/etc/holdfast"} <= set(config.worker.sandbox.hidden)
