@@ -28,6 +28,7 @@ from benchmarks import (
     memory,
     overload,
     peers,
+    safety,
     start,
 )
 from benchmarks.corpus import MIB
@@ -50,6 +51,7 @@ TOPICS: dict[str, Topic] = {
     "ledger": ledger.run,
     "overload": lambda folder: overload.run(folder, overload.Size()),
     "compression": compression.run,
+    "safety": safety.run,
 }
 QUICK: dict[str, Topic] = {
     "load": lambda folder: load.run(folder, calls.QUICK, with_peers=False),
@@ -61,6 +63,7 @@ QUICK: dict[str, Topic] = {
     "ledger": lambda folder: ledger.run(folder, observations=2000, rounds=1),
     "overload": lambda folder: overload.run(folder, overload.QUICK),
     "compression": lambda folder: compression.run(folder, functions=50, blobs=1, rounds=1),
+    "safety": lambda folder: safety.run(folder, rounds=1, stream_bytes=2 * MIB, calls=50),
 }
 
 

@@ -29,15 +29,19 @@ CHANNEL_OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that takes calls. address: HOST:PORT. start_seconds: until it took the first."""
+    """A server that takes calls. address: HOST:PORT. start_seconds: until it took the first.
+
+    credentials: what it is known by, None where nothing is encrypted.
+    """
 
     name: str
     pid: int
     address: str
     start_seconds: float
+    credentials: grpc.ChannelCredentials | None = None
 
     def channel(self) -> grpc.Channel:
-        return grpc.insecure_channel(self.address, options=CHANNEL_OPTIONS)
+        return _channel(self.address, self.credentials)
 
     def cpu_seconds(self) -> float:
         """User and system time until now of the process and all that it started.
@@ -63,6 +67,12 @@ class Running:
         """Let `peak_resident_bytes` begin from what is in use now. Source: proc(5), clear_refs."""
         for pid in _tree(self.pid):
             Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def _channel(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
+    if credentials is None:
+        return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+    return grpc.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
 
 
 def _process_seconds(pid: int) -> float:
@@ -111,10 +121,18 @@ def free_port() -> int:
 
 
 @contextmanager
-def launched(name: str, command: Sequence[object], port: int, folder: Path) -> Iterator[Running]:
+def launched(
+    name: str,
+    command: Sequence[object],
+    port: int,
+    folder: Path,
+    *,
+    credentials: grpc.ChannelCredentials | None = None,
+) -> Iterator[Running]:
     """Run `command`, which is to serve gRPC on 127.0.0.1:`port`, until the block ends.
 
-    folder: where its log goes. Raises RuntimeError with the log's end if it does not serve.
+    folder: where its log goes. credentials: what it is known by, where it speaks TLS. Raises
+    RuntimeError with the log's end if it does not serve.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "server.log"
@@ -128,9 +146,9 @@ def launched(name: str, command: Sequence[object], port: int, folder: Path) -> I
             cwd=ROOT,
         )
     try:
-        _await_serving(name, process, port, log)
+        _await_serving(name, process, port, log, credentials)
         seconds = time.monotonic() - begin
-        yield Running(name, process.pid, f"127.0.0.1:{port}", seconds)
+        yield Running(name, process.pid, f"127.0.0.1:{port}", seconds, credentials)
     finally:
         stop(process)
 
@@ -145,12 +163,18 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _await_serving(name: str, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _await_serving(
+    name: str,
+    process: subprocess.Popen[bytes],
+    port: int,
+    log: Path,
+    credentials: grpc.ChannelCredentials | None,
+) -> None:
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                with grpc.insecure_channel(f"127.0.0.1:{port}", options=CHANNEL_OPTIONS) as channel:
+                with _channel(f"127.0.0.1:{port}", credentials) as channel:
                     grpc.channel_ready_future(channel).result(START_SECONDS)
                 return
         time.sleep(0.005)
@@ -167,7 +191,9 @@ def bare(folder: Path) -> Iterator[Running]:
 
 
 @contextmanager
-def holdfast(folder: Path, settings: str = "") -> Iterator[Running]:
+def holdfast(
+    folder: Path, settings: str = "", *, credentials: grpc.ChannelCredentials | None = None
+) -> Iterator[Running]:
     """Serve from `folder` as a user would. settings: TOML, dotted keys first, then tables."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
@@ -178,5 +204,5 @@ def holdfast(folder: Path, settings: str = "") -> Iterator[Running]:
         f'worker.path = "{folder}/worker"\n{settings}\n'
     )
     command = [HOLDFAST, "serve", "--config", config]
-    with launched("Holdfast", command, port, folder) as running:
+    with launched("Holdfast", command, port, folder, credentials=credentials) as running:
         yield running

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import canonical, execution, load, memory, overload, servers, start
+from benchmarks import canonical, execution, load, memory, overload, safety, servers, start
 from benchmarks.calls import QUICK
 from benchmarks.corpus import MIB
 from benchmarks.table import Table, write_json
@@ -56,6 +56,11 @@ def test_canonical_forms_are_measured_beside_compiling_and_reading(tmp_path: Pat
     assert set(left.rows) == set(canonical.DECLINING)
     assert is_filled(beside)
     assert is_filled(left)
+
+
+def test_encryption_and_verification_are_measured_beside_doing_without(tmp_path: Path) -> None:
+    tables = safety.run(tmp_path, rounds=1, stream_bytes=2 * MIB, calls=20)
+    assert all(is_filled(table) for table in tables)
 
 
 def test_an_overloaded_server_loses_nothing_that_it_took(tmp_path: Path) -> None:
