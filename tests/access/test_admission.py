@@ -119,6 +119,7 @@ def test_what_outlives_its_call_is_counted_by_caller() -> None:
     admission.hold(alice, "executions", 1)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 30), st.floats(0, 30), st.integers(0, 3)), max_size=50),
     st.integers(1, 5),
@@ -156,6 +157,7 @@ def test_a_drip_is_too_slow_and_a_stream_that_flows_is_not() -> None:
             assert not slow
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 3), max_size=200))
 def test_refusals_are_logged_at_a_bounded_rate_and_none_is_forgotten(pauses: list[float]) -> None:
     rate, now, passed, told = Rate(), 0.0, [], 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 from google.protobuf.message import DecodeError
-from hypothesis import example, given, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from cas.names import cut, name_in, varint
 from protos import admin_pb2, admin_pb2_grpc, bytestream_pb2, remote_execution_pb2 as reapi
@@ -65,6 +65,7 @@ WRITTEN = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(FIELDS, max_size=6).map(b"".join))
 @example(field(1, b"mine") + NAMED + field(1, b"yours"))
 @example(NAMED + field(1, b"mine"))
@@ -80,6 +81,7 @@ def test_the_instance_that_is_checked_is_the_one_that_acts(request: bytes) -> No
         assert pieces.instance == whole.instance_name
 
 
+@settings(deadline=None)
 @given(st.lists(SEGMENTS, max_size=9).map("/".join))
 def test_a_resource_name_has_one_instance_for_the_check_and_the_method(name: str) -> None:
     for instance_of, parse in ((read_instance, parse_read), (write_instance, parse_write)):
@@ -90,6 +92,7 @@ def test_a_resource_name_has_one_instance_for_the_check_and_the_method(name: str
         assert instance_of(name) == parsed.instance
 
 
+@settings(deadline=None)
 @given(st.lists(WRITTEN, max_size=6).map(b"".join))
 def test_the_first_message_of_an_upload_is_read_as_protobuf_reads_it(message: bytes) -> None:
     whole = bytestream_pb2.WriteRequest.FromString(message)
