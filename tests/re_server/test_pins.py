@@ -167,13 +167,14 @@ async def test_pins_are_chosen_by_time_from_and_before(desk: Desk) -> None:
 async def test_pins_are_chosen_by_digest_of_whatever_function(
     desk: Desk, instance: str | None
 ) -> None:
-    keys = [ActionKey("main", Digest.of(b"a", function)) for function in DigestFunction]
-    keys.append(ActionKey("other", Digest.of(b"a")))
+    data = b"a" * 2000  # of up to 1024 bytes SHA256TREE's hash is SHA256's
+    keys = [ActionKey("main", Digest.of(data, function)) for function in DigestFunction]
+    keys.append(ActionKey("other", Digest.of(data)))
     for key in (*keys, action(7)):
         await desk.pin(key)
-    for key in keys[:3]:
+    for key in keys[:-1]:
         named = admin.PinFilter(instance_name=instance, action_digests=[digest_to(key.action)])
-        same = {key, keys[3]} if key.action == keys[3].action and instance is None else {key}
+        same = {key, keys[-1]} if key.action == keys[-1].action and instance is None else {key}
         assert await desk.chosen(named) == same
     both = admin.PinFilter(
         instance_name=instance, action_digests=[digest_to(key.action) for key in keys[:2]]
