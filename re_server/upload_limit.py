@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from access.identity import EVERYBODY, Right, current_identity
+from access.identity import Right, current_identity
 from cas.digest import Digest
 from re_client.status import Refused
 from re_client.worker_link import WORKER_HEADER
@@ -38,4 +38,4 @@ def _is_worker(instance: str, context: Context | None) -> bool:
     if context is None:
         return False
     says_so = any(header == WORKER_HEADER for header, _ in context.invocation_metadata() or ())
-    return says_so and current_identity.get(EVERYBODY).may(Right.WORK, instance)
+    return says_so and current_identity.get().may(Right.WORK, instance)

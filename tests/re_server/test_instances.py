@@ -57,9 +57,11 @@ def test_the_function_is_the_requests_else_that_of_the_length_else_the_instances
     assert Instances({"i": instance}, DEFAULT).function("i", number, hash) is expected
 
 
-@pytest.mark.parametrize("number", [reapi.DigestFunction.MD5, reapi.DigestFunction.VSO, 999, -1])
+@pytest.mark.parametrize(
+    "number", [reapi.DigestFunction.VSO, reapi.DigestFunction.MURMUR3, 999, -1]
+)
 def test_a_function_that_is_not_served_is_told_with_those_that_are(number: int) -> None:
-    with pytest.raises(InvalidDigest, match="BLAKE3, SHA1, SHA256"):
+    with pytest.raises(InvalidDigest, match="BLAKE3, GITSHA1, MD5, SHA1, SHA256"):
         Instances({}, DEFAULT).function("", number, LONG)
 
 
