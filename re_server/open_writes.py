@@ -105,9 +105,10 @@ class OpenWrite:
         self._task.cancel()
 
     async def _hand_on(self) -> None:
-        collected, self._collected, self._collected_bytes = self._collected, [], 0
-        if collected:
-            await self._put(collected)
+        """Give the store what is collected: all of it, also where a connection ends meanwhile."""
+        if self._collected:
+            await self._put(self._collected)
+            self._collected, self._collected_bytes = [], 0
 
     async def _put(self, parts: list[Chunk] | None) -> None:
         if not self.ended:

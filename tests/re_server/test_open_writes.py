@@ -169,6 +169,23 @@ async def test_a_store_that_fails_frees_who_waits_for_it(store: OpenStore) -> No
             await write.finish()
 
 
+async def test_a_connection_that_ends_while_the_store_is_slow_loses_nothing(
+    store: OpenStore,
+) -> None:
+    data = noise(8 * PART_BYTES)
+    async with (writes := open_writes(store)).closing():
+        write = writes.begin("u", resource(data))
+        while write.received < len(data):
+            rest = data[write.received :]
+            sending = asyncio.create_task(add(write, rest[:PART_BYTES]))
+            await asyncio.sleep(0)  # long enough to be counted, and to wait where the queue is full
+            sending.cancel()
+            await asyncio.wait([sending])
+        await write.finish()
+        writes.close("u", write)
+    assert await store.blobs.read_all(named(data)) == data
+
+
 def held(writes: OpenWrites, number: int) -> OpenWrite:
     """Begin an upload that a connection holds."""
     write = writes.begin(f"u{number}", resource(noise(100, number)))
