@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from access.identity import Right, current_identity
 from access.refusal import RightMissing
 from action_cache.results import ActionKey
@@ -9,6 +11,7 @@ from cas.store import BlobStore
 from protos import remote_execution_pb2 as reapi, remote_execution_pb2_grpc
 from re_client.status import NotAllowed, NotServed, Refused
 from re_config.determinism_tables import Instance
+from re_server.action_keys import ActionKeys
 from re_server.caller import caller_of
 from re_server.hits import Hit, Hits
 from re_server.inlining import inlined
@@ -17,6 +20,8 @@ from re_server.overlay import Overlay
 from re_server.result_uploads import ResultUploads
 from re_server.rpc import Context
 from re_server.witness import Witness
+
+Request = reapi.GetActionResultRequest | reapi.UpdateActionResultRequest
 
 REPLACE_HEADER, REPLACE = "holdfast-pin", "replace"
 
@@ -38,6 +43,7 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
         uploads: ResultUploads,
         hits: Hits,
         *,
+        keys: ActionKeys,
         remembered_bytes: int,
         max_inline_bytes: int,
         witness: Witness,
@@ -48,6 +54,7 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
         self._blobs = blobs
         self._overlay = overlay
         self._hits = hits
+        self._keys = keys
         self._remembered_bytes = remembered_bytes
         self._max_inline_bytes = max_inline_bytes
 
@@ -61,7 +68,7 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
             return known.answer
         moment = self._hits.moment
         parsed = reapi.GetActionResultRequest.FromString(request)
-        key = self._key(parsed.instance_name, parsed.action_digest, parsed.digest_function)
+        key = self._key(parsed, self._keys.to_read)
         found = await self._overlay.find(key)
         if found is None:
             raise NotServed(f"no result of action {key.action} is in the cache")
@@ -85,7 +92,7 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
         self, request: reapi.UpdateActionResultRequest, context: Context
     ) -> reapi.ActionResult:
         """Keep a client's result; answer what is kept."""
-        key = self._key(request.instance_name, request.action_digest, request.digest_function)
+        key = self._key(request, self._keys.to_keep)
         instance = self._instances.find(key.instance)
         replace = asked_to_replace(context, key.instance, instance)
         if not request.HasField("action_result"):
@@ -94,9 +101,16 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
             key, request.action_result, instance, caller_of(context), replace=replace
         )
 
-    def _key(self, instance: str, message: reapi.Digest, function: int) -> ActionKey:
+    def _key(self, request: Request, by_hash: Callable[[ActionKey], ActionKey]) -> ActionKey:
+        """Return the key of a request's action; lenient instances find it `by_hash`."""
+        instance, message = request.instance_name, request.action_digest
+        function = request.digest_function
+        lenient = self._instances.find(instance).lenient
+        if lenient and message.size_bytes < 0:
+            message = reapi.Digest(hash=message.hash)
         digest = self._instances.digest(instance, function, message, field="action_digest")
-        return ActionKey(instance, digest)
+        key = ActionKey(instance, digest)
+        return by_hash(key) if lenient else key
 
 
 def asked_to_replace(context: Context, name: str, instance: Instance) -> bool:

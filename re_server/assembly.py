@@ -16,6 +16,7 @@ from re_config.bounds import scheduler_limits
 from re_config.schema import Config
 from re_server.access_assembly import gate_of
 from re_server.action_cache_service import ActionCacheService
+from re_server.action_keys import ActionKeys
 from re_server.admin_service import AdminService
 from re_server.asset_service import asset_services
 from re_server.auditing import Auditor
@@ -244,6 +245,7 @@ def _action_cache_service(
         shared.overlay,
         uploads,
         shared.hits,
+        keys=ActionKeys(store.blobs, shared.results),
         remembered_bytes=config.store.inline_bytes,
         max_inline_bytes=config.server.max_inline_bytes,
         witness=shared.witness,
@@ -279,7 +281,7 @@ def _http_cache(
     return HttpCache(
         shared.instances,
         store.blobs,
-        shared.results,
+        ActionKeys(store.blobs, shared.results),
         shared.overlay,
         uploads,
         access=access,

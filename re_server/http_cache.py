@@ -17,13 +17,13 @@ from google.protobuf.message import DecodeError
 
 from access.admission import Cost
 from access.identity import Right
-from action_cache.disk import DiskResults
 from action_cache.results import ActionKey
 from cas.digest import Digest
 from cas.disk import DiskStore
 from cas.store import BlobNotFound
 from protos import remote_execution_pb2 as reapi
 from re_client.status import NotServed, Refused
+from re_server.action_keys import ActionKeys
 from re_server.caller import Caller
 from re_server.compression.stream import compressed
 from re_server.compression.zstd import Zstd
@@ -59,6 +59,10 @@ class Target:
     instance: str
     digest: Digest
 
+    @property
+    def action_key(self) -> ActionKey:
+        return ActionKey(self.instance, self.digest)
+
 
 Way = Callable[[web.Request, Target], Awaitable[web.StreamResponse]]
 
@@ -78,7 +82,7 @@ class HttpCache:
         self,
         instances: Instances,
         blobs: DiskStore,
-        results: DiskResults,
+        keys: ActionKeys,
         overlay: Overlay,
         uploads: ResultUploads,
         *,
@@ -90,7 +94,7 @@ class HttpCache:
     ) -> None:
         self._instances = instances
         self._blobs = blobs
-        self._results = results
+        self._keys = keys
         self._overlay = overlay
         self._uploads = uploads
         self._access = access
@@ -129,11 +133,10 @@ class HttpCache:
         return Target(instance, Digest.parse(hash, 0, function))
 
     async def _get_result(self, request: web.Request, target: Target) -> web.Response:
-        function, hash = target.digest.function, target.digest.hash
-        key = self._results.named(target.instance, function, hash) or self._key(target)
+        key = self._keys.to_read(target.action_key)
         found = await self._overlay.find(key)
         if found is None:
-            raise NotServed(f"no result of action {hash} is in the cache")
+            raise NotServed(f"no result of action {target.digest.hash} is in the cache")
         if not found.own:
             self._hit(key)
         return web.Response(body=found.kept.serialised, content_type=TYPE)
@@ -142,12 +145,9 @@ class HttpCache:
         """Keep a result, as UpdateActionResult does."""
         result = reapi.ActionResult.FromString(await self._body(request))
         instance = self._instances.find(target.instance)
-        await self._uploads.keep(self._key(target), result, instance, Caller(), replace=False)
+        key = self._keys.to_keep(target.action_key)
+        await self._uploads.keep(key, result, instance, Caller(), replace=False)
         return web.Response()
-
-    def _key(self, target: Target) -> ActionKey:
-        action = self._blobs.named(target.digest.function, target.digest.hash)
-        return ActionKey(target.instance, action or target.digest)
 
     async def _body(self, request: web.Request) -> bytes:
         data = bytearray()
