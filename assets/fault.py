@@ -34,9 +34,12 @@ class ContentMismatch(OriginFault):
 class NotHad(Exception):
     """None of the URIs gave the asset.
 
-    uri, fault: the last that was tried, and what went wrong there. The message tells of all.
+    uri, fault: the last that was tried ("" where none was given), and what went wrong there. The
+    message tells of all.
     """
 
     def __init__(self, faults: list[tuple[str, OriginFault]]) -> None:
         self.uri, self.fault = faults[-1]
-        super().__init__("; ".join(f"{uri}: {fault}" for uri, fault in faults))
+        super().__init__(
+            "; ".join(f"{uri}: {fault}" if uri else str(fault) for uri, fault in faults)
+        )

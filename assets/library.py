@@ -93,6 +93,8 @@ class Library:
         method = method_of(wanted)
         if had := await self._by_checksum(wanted, method.integrity):
             return had
+        if not wanted.uris:
+            raise NotHad([("", AssetNotFound("no blob with this checksum is in the store"))])
         places = [Place.parse(uri) for uri in wanted.uris]
         return await self._running.share(
             replace(wanted, seconds=0, oldest=0),
@@ -129,7 +131,8 @@ class Library:
         for hash in integrity.hashes:
             digest = self._named(wanted.function, hash.hex())
             if digest is not None and not await self._blobs.find_missing([digest]):
-                return self._had(wanted.uris[0], Known(digest, self._clock()))
+                uri = wanted.uris[0] if wanted.uris else ""
+                return self._had(uri, Known(digest, self._clock()))
         return None
 
     async def _fetched(self, wanted: Wanted, method: Method, places: list[Place]) -> Had:

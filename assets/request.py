@@ -13,8 +13,8 @@ from cas.digest import Digest, DigestFunction
 class Wanted:
     """A request for an asset.
 
-    uris: places of the same asset. seconds: bound on the fetch. oldest: seconds since 1970; what
-    was pushed or fetched before is not wanted.
+    uris: places of the same asset; none for a blob that is to be in the store. seconds: bound on
+    the fetch. oldest: seconds since 1970; what was pushed or fetched before is not wanted.
     """
 
     kind: Kind

@@ -16,7 +16,7 @@ from assets.index import AssetName, Kind, Known
 from assets.library import Library
 from assets.opening import open_library
 from assets.origins import Origins
-from assets.qualifiers import COMMIT, Qualifiers
+from assets.qualifiers import CHECKSUM, COMMIT, Qualifiers
 from assets.request import Had, Wanted
 from cas.digest import Digest, DigestFunction
 from cas.disk_open import OpenStore
@@ -97,16 +97,18 @@ class FetchService(remote_asset_pb2_grpc.FetchServicer):
         return had
 
     def _wanted(self, kind: Kind, request: FetchRequest) -> Wanted:
-        self._instances.find(request.instance_name)
+        instance = self._instances.find(request.instance_name)
         function = DigestFunction.SHA256
         if request.digest_function:
             function = self._instances.function(request.instance_name, request.digest_function, "")
+        qualifiers = _qualifiers(request.qualifiers)
+        by_checksum = instance.lenient and kind is Kind.BLOB and qualifiers.get(CHECKSUM)
         return Wanted(
             kind,
             request.instance_name,
             function,
-            _uris(request.uris),
-            _qualifiers(request.qualifiers),
+            _uris(request.uris) if request.uris or not by_checksum else (),
+            qualifiers,
             self._seconds(request),
             _time(request.oldest_content_accepted, "oldest_content_accepted"),
         )

@@ -1,4 +1,4 @@
-"""Uploads that leave out what the protocol demands, where an instance takes them."""
+"""What clients send against the protocol, where an instance takes it, and where it does not."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
+from google.rpc.code_pb2 import Code
 
-from protos import bytestream_pb2
+from protos import bytestream_pb2, remote_execution_pb2 as reapi
+from tests.assets.asking import assets_of, sri
+from tests.protocol.actions import put_script
 from tests.protocol.blobs import unique
 from tests.protocol.peer import Peer, connected, refused
+from tests.protocol.results import a_result
 from tests.serving import serving
 
 SETTINGS = """
 [instances.lenient]
 lenient = true
+[instances.without]
+lenient = true
+update_requires_action = false
 [instances.usual]
 """
 
@@ -72,3 +79,72 @@ def test_other_instances_hold_to_the_protocol(peer: Peer) -> None:
     name = usual.write_name(usual.digest(b"".join(pieces)))
     with refused(grpc.StatusCode.INVALID_ARGUMENT, naming="write_offset"):
         usual.send(bare_requests(name, *pieces))
+
+
+def sized(digest: reapi.Digest, size: int) -> reapi.Digest:
+    return reapi.Digest(hash=digest.hash, size_bytes=size)
+
+
+def test_a_result_is_found_by_the_hash_of_its_action_alone(peer: Peer) -> None:
+    action, result = put_script(peer, "true"), a_result(peer)
+    kept = peer.update_result(sized(action, 123_456), result)
+    for size in (action.size_bytes, -1, 7):
+        assert peer.get_result(sized(action, size)) == kept
+    # The wrong size made no second entry: the first result is still the pinned one.
+    assert peer.update_result(sized(action, 99), a_result(peer)) == kept
+
+
+def test_what_is_remembered_of_an_answer_is_forgotten_with_its_entry(peer: Peer) -> None:
+    without = peer.at("without")
+    action = sized(peer.digest(unique()), 40)
+    for _ in range(2):
+        kept = without.update_result(action, a_result(without))
+        assert without.get_result(sized(action, -1)) == kept
+
+
+def test_results_without_actions_have_one_entry_for_a_hash(peer: Peer) -> None:
+    without = peer.at("without")
+    action = peer.digest(unique())
+    without.update_result(sized(action, 9_000), a_result(without))
+    last = without.update_result(sized(action, 70), a_result(without))
+    assert without.get_result(action) == last
+
+
+def test_a_hash_without_a_result_is_a_miss(peer: Peer) -> None:
+    with refused(grpc.StatusCode.NOT_FOUND):
+        peer.get_result(sized(put_script(peer, "true"), -1))
+    with refused(grpc.StatusCode.NOT_FOUND):
+        peer.get_result(sized(peer.digest(unique()), -1))
+
+
+def test_a_blob_of_the_store_is_found_by_its_checksum_alone(peer: Peer) -> None:
+    fetching, data = assets_of(peer), unique()
+    having = {"checksum.sri": sri(data)}
+    absent = fetching.blob(instance=peer.instance, having=having)
+    assert (absent.status.code, absent.status.message) == (
+        Code.NOT_FOUND,
+        "no blob with this checksum is in the store",
+    )
+    digest = peer.put_one(data)
+    assert fetching.blob(instance=peer.instance, having=having).blob_digest == digest
+
+
+def test_without_uris_and_checksum_nothing_is_fetched(peer: Peer) -> None:
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, naming="uris"):
+        assets_of(peer).blob(instance=peer.instance)
+
+
+def test_sizes_and_uris_are_demanded_elsewhere(peer: Peer) -> None:
+    usual = peer.at("usual")
+    data = unique()
+    action, result = put_script(usual, "true"), a_result(usual)
+    usual.put_one(data)
+    usual.update_result(action, result)
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, naming="action_digest"):
+        usual.get_result(sized(action, -1))
+    with refused(grpc.StatusCode.NOT_FOUND):
+        usual.get_result(sized(action, 7))
+    with refused(grpc.StatusCode.FAILED_PRECONDITION):
+        usual.update_result(sized(action, 7), result)
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, naming="uris"):
+        assets_of(usual).blob(instance="usual", having={"checksum.sri": sri(data)})
