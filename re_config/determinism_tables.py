@@ -62,7 +62,8 @@ class Instance(Table, frozen=True):
     """Take what the protocol forbids and bazel-remote sends to a server behind its gRPC proxy:
     uploads over ByteStream whose messages leave out write_offset and finish_write, once they are
     the whole blob; results of actions asked for and uploaded by the hash, with -1 or any other
-    number for the size; and FetchBlob without URIs, for a blob of the store by its checksum."""
+    number for the size; results that overtake their blobs, which are waited for up to 13 seconds;
+    and FetchBlob without URIs, for a blob of the store by its checksum."""
 
     allow_pin_replace: bool = False
     """Let callers replace a pinned result with the header `holdfast-pin: replace`."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 
 from access.identity import Right, current_identity
 from access.refusal import RightMissing
 from action_cache.results import ActionKey
-from cas.store import BlobStore
+from cas.store import BlobNotFound, BlobStore
+from cas.tree import MissingInputs
 from protos import remote_execution_pb2 as reapi, remote_execution_pb2_grpc
 from re_client.status import NotAllowed, NotServed, Refused
 from re_config.determinism_tables import Instance
@@ -24,6 +26,7 @@ from re_server.witness import Witness
 Request = reapi.GetActionResultRequest | reapi.UpdateActionResultRequest
 
 REPLACE_HEADER, REPLACE = "holdfast-pin", "replace"
+WAITS_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)  # together 13 s
 
 
 class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
@@ -92,14 +95,19 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
         self, request: reapi.UpdateActionResultRequest, context: Context
     ) -> reapi.ActionResult:
         """Keep a client's result; answer what is kept."""
-        key = self._key(request, self._keys.to_keep)
-        instance = self._instances.find(key.instance)
-        replace = asked_to_replace(context, key.instance, instance)
+        name = request.instance_name
+        instance = self._instances.find(name)
+        replace = asked_to_replace(context, name, instance)
         if not request.HasField("action_result"):
             raise Refused("action_result: must be there")
-        return await self._uploads.keep(
-            key, request.action_result, instance, caller_of(context), replace=replace
-        )
+
+        async def keep() -> reapi.ActionResult:
+            key = self._key(request, self._keys.to_keep)
+            return await self._uploads.keep(
+                key, request.action_result, instance, caller_of(context), replace=replace
+            )
+
+        return await (_patiently(keep) if instance.lenient else keep())
 
     def _key(self, request: Request, by_hash: Callable[[ActionKey], ActionKey]) -> ActionKey:
         """Return the key of a request's action; lenient instances find it `by_hash`."""
@@ -111,6 +119,19 @@ class ActionCacheService(remote_execution_pb2_grpc.ActionCacheServicer):
         digest = self._instances.digest(instance, function, message, field="action_digest")
         key = ActionKey(instance, digest)
         return by_hash(key) if lenient else key
+
+
+async def _patiently(keep: Callable[[], Awaitable[reapi.ActionResult]]) -> reapi.ActionResult:
+    """Keep a result once all that it refers to is there, which may still be on its way.
+
+    bazel-remote uploads to its backend over many streams, and a result can overtake its blobs.
+    """
+    for seconds in WAITS_SECONDS:
+        try:
+            return await keep()
+        except (MissingInputs, BlobNotFound):
+            await asyncio.sleep(seconds)
+    return await keep()
 
 
 def asked_to_replace(context: Context, name: str, instance: Instance) -> bool:

@@ -15,9 +15,10 @@ from tests.protocol.peer import Peer, connected
 
 @dataclass(frozen=True)
 class BazelRemote:
-    """grpc: what speaks to it. http: HOST:PORT of its HTTP cache."""
+    """peer: what speaks to it. grpc, http: HOST:PORT of what it serves."""
 
-    grpc: Peer
+    peer: Peer
+    grpc: str
     http: str
 
 
@@ -63,4 +64,4 @@ def bazel_remote(folder: Path, behind: str) -> Iterator[BazelRemote]:
         launched("bazel-remote", command, port, folder) as running,
         connected(running.address) as peer,
     ):
-        yield BazelRemote(peer, f"127.0.0.1:{http_port}")
+        yield BazelRemote(peer, running.address, f"127.0.0.1:{http_port}")

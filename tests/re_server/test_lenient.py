@@ -12,7 +12,7 @@ from protos import bytestream_pb2, remote_execution_pb2 as reapi
 from tests.assets.asking import assets_of, sri
 from tests.protocol.actions import put_script
 from tests.protocol.blobs import unique
-from tests.protocol.peer import Peer, connected, refused
+from tests.protocol.peer import CALL_SECONDS, Peer, connected, refused
 from tests.protocol.results import a_result
 from tests.serving import serving
 
@@ -100,6 +100,18 @@ def test_what_is_remembered_of_an_answer_is_forgotten_with_its_entry(peer: Peer)
     for _ in range(2):
         kept = without.update_result(action, a_result(without))
         assert without.get_result(sized(action, -1)) == kept
+
+
+def test_a_result_waits_for_the_blobs_that_it_overtook(peer: Peer) -> None:
+    action, said = put_script(peer, "true"), unique()
+    request = reapi.UpdateActionResultRequest(
+        instance_name=peer.instance,
+        action_digest=action,
+        action_result=reapi.ActionResult(stdout_digest=peer.digest(said)),
+    )
+    update = peer.action_cache.UpdateActionResult.future(request, timeout=CALL_SECONDS)
+    peer.put_one(said)
+    assert update.result().stdout_digest == peer.get_result(action).stdout_digest
 
 
 def test_results_without_actions_have_one_entry_for_a_hash(peer: Peer) -> None:
