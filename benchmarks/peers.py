@@ -65,6 +65,10 @@ def casd_program() -> Path:
     )
 
 
+def bst_program() -> Path:
+    return _program("bst of BuildStream 2.8.1", "buildstream/bin/bst")
+
+
 def bazel_remote_program() -> Path:
     return _program(BAZEL_REMOTE, "bazel-remote")
 

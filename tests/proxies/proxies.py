@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
+
 from benchmarks.peers import bazel_remote_program, casd_program
 from benchmarks.servers import free_port, launched
 from protos import remote_execution_pb2 as reapi
-from tests.protocol.peer import Peer, connected
+from tests.protocol.peer import CALL_SECONDS, Peer, connected
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,23 @@ def put_large(peer: Peer, data: bytes) -> reapi.Digest:
     digest = peer.digest(data)
     peer.write(peer.write_name(digest), data)
     return digest
+
+
+def transfer(casd: Peer, method: str, digest: reapi.Digest) -> None:
+    """Have buildbox-casd move a blob between its own store and the server behind it.
+
+    method: UploadMissingBlobs or FetchMissingBlobs of its LocalContentAddressableStorage service,
+    whose requests have the fields of FindMissingBlobsRequest. Only these ways does it cut blobs
+    into chunks: what comes over ByteStream it passes on as it is.
+    """
+    call: grpc.UnaryUnaryMultiCallable[reapi.FindMissingBlobsRequest, bytes] = (
+        casd.channel.unary_unary(
+            f"/build.buildgrid.LocalContentAddressableStorage/{method}",
+            request_serializer=reapi.FindMissingBlobsRequest.SerializeToString,
+        )
+    )
+    request = reapi.FindMissingBlobsRequest(instance_name=casd.instance, blob_digests=[digest])
+    call(request, timeout=CALL_SECONDS)
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 from protos import remote_execution_pb2 as reapi
 from tests.protocol.actions import put_script
 from tests.protocol.blobs import unique
-from tests.protocol.peer import Peer, Refusal, attempt
+from tests.protocol.peer import CALL_SECONDS, Peer, Refusal, attempt
 from tests.proxies.proxies import bazel_remote, put_large
 from tests.proxies.waiting import until
 from tests.serving import Served
@@ -41,3 +42,29 @@ def test_results_go_both_ways(tmp_path: Path, behind: Served, ours: Peer) -> Non
         until(lambda: not isinstance(attempt(lambda: ours.get_result(digest)), Refusal))
     with bazel_remote(tmp_path / "other", behind.grpc) as proxy:
         assert proxy.peer.get_result(digest).stdout_digest == said
+
+
+def test_results_and_blobs_pass_over_its_http_cache(
+    tmp_path: Path, behind: Served, ours: Peer
+) -> None:
+    blob, action = unique(), put_script(ours, "true")
+    result = reapi.ActionResult(stdout_digest=ours.digest(blob), stderr_raw=b"said")
+    with bazel_remote(tmp_path / "one", behind.grpc) as proxy:
+        put(f"http://{proxy.http}/cas/{ours.digest(blob).hash}", blob)
+        put(f"http://{proxy.http}/ac/{action.hash}", result.SerializeToString())
+        until(lambda: not isinstance(attempt(lambda: ours.get_result(action)), Refusal))
+    with bazel_remote(tmp_path / "other", behind.grpc) as proxy:
+        found = reapi.ActionResult.FromString(got(f"http://{proxy.http}/ac/{action.hash}"))
+        assert (found.stdout_digest, found.stderr_raw) == (result.stdout_digest, b"said")
+        assert got(f"http://{proxy.http}/cas/{found.stdout_digest.hash}") == blob
+
+
+def put(url: str, body: bytes) -> None:
+    with urlopen(Request(url, body, method="PUT"), timeout=CALL_SECONDS):
+        pass
+
+
+def got(url: str) -> bytes:
+    with urlopen(url, timeout=CALL_SECONDS) as answer:
+        body: bytes = answer.read()
+        return body
