@@ -8,6 +8,7 @@ from protos import bytestream_pb2
 
 # Tags of a WriteRequest's fields. Source: bytestream.proto, message WriteRequest.
 _NAME, _OFFSET, _FINISH, _DATA = 0x0A, 0x10, 0x18, 0x52
+VARINT_BITS = 63  # of a length or an offset that makes sense; protobuf cuts what is longer
 
 
 class WriteMessage(NamedTuple):
@@ -38,7 +39,7 @@ def parse_write_message(message: bytes) -> WriteMessage:
             elif tag == _DATA:
                 data = memoryview(message)[at : at + value]
                 at += value
-            elif tag == _OFFSET and value < 1 << 63:
+            elif tag == _OFFSET:
                 offset = value
             elif tag == _FINISH:
                 finish = bool(value)
@@ -50,13 +51,19 @@ def parse_write_message(message: bytes) -> WriteMessage:
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
-    """Return the number at `at`, and where it ends; raise IndexError if it does not."""
-    number = shift = 0
-    while (byte := message[at]) & 0x80:
-        number |= (byte & 0x7F) << shift
-        shift += 7
+    """Return the number at `at`, and where it ends.
+
+    Raises IndexError if it does not end, or has more than VARINT_BITS: a message can hold a number
+    of millions of bytes, which took a minute to add up.
+    """
+    number = 0
+    for shift in range(0, VARINT_BITS, 7):
+        byte = message[at]
         at += 1
-    return number | byte << shift, at + 1
+        number |= (byte & 0x7F) << shift
+        if byte <= 0x7F:  # noqa: PLR2004 - 7 bits a byte
+            return number, at
+    raise IndexError
 
 
 def _parsed(message: bytes) -> WriteMessage:

@@ -48,3 +48,9 @@ def test_any_bytes_are_read_as_protobuf_reads_them(data: bytes) -> None:
 def test_the_data_is_not_copied() -> None:
     message = bytestream_pb2.WriteRequest(resource_name="n", data=b"x" * 1000).SerializeToString()
     assert parse_write_message(message).data.obj is message
+
+
+@pytest.mark.parametrize("tag", [b"\x0a", b"\x10", b"\x18", b"\x52"])
+def test_a_number_without_an_end_is_refused_at_once(tag: bytes) -> None:
+    with pytest.raises(DecodeError):
+        parse_write_message(tag + b"\xff" * (8 << 20))
