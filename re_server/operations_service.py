@@ -77,7 +77,7 @@ class OperationsService(operations_pb2_grpc.OperationsServicer):  # type: ignore
             operation = self._dispatcher.find(request.name)
         seconds = LONGEST_WAIT_SECONDS
         if request.HasField("timeout"):
-            seconds = min(seconds, request.timeout.ToTimedelta().total_seconds())
+            seconds = min(seconds, request.timeout.ToNanoseconds() / 1e9)
         try:
             async with asyncio.timeout(seconds), operation.watch() as states:
                 async for _ in states:

@@ -213,6 +213,15 @@ def test_waiting_through_the_operations_service_ends_after_its_timeout(peer: Pee
     cancel(peer, running.name)
 
 
+def test_waiting_through_the_operations_service_may_be_asked_for_longer_than_any_clock_has(
+    peer: Peer,
+) -> None:
+    executed = peer.execute(put_script(peer, "true"))
+    request = operations_pb2.WaitOperationRequest(name=executed.name)
+    request.timeout.seconds = (1 << 63) - 1
+    assert peer.operations.WaitOperation(request, timeout=CALL_SECONDS).done
+
+
 def test_names_are_opaque_and_cannot_be_guessed(peer: Peer) -> None:
     # REAPI rule: clients read nothing out of a name; nobody is to find another's by counting.
     names = [peer.execute(put_script(peer, "true")).name for _ in range(2)]
