@@ -19,8 +19,10 @@ HASH_CHARACTERS = 64  # only functions of this length; others go the ordinary wa
 REMEMBERED_DIGESTS = 20_000  # about 400 bytes each
 _DIGEST = 0x12  # tag of field 2, which stands before each digest with the digest's length
 HASH_FRAME = b"\n@"  # tag and length of Digest.hash; they cannot stand inside a digest
+_FRAME_TAG = bytes((_DIGEST,))
+_FRAME_BYTES = 2  # of a tag and a length
 _INSTANCE = 0x0A  # tag of field 1
-_ONE_BYTE = 0x7F  # largest length whose varint is one byte
+_ONE_BYTE = 0x7F  # largest number whose varint is one byte
 # The hash, the tag of size_bytes (never left out, as it is for an empty blob), a varint.
 _NAME = re.compile(rb"([0-9a-f]{64}\x10[\x80-\xff]{0,8}[\x00-\x7f])(\x12[\x44-\x4c])?", re.DOTALL)
 
@@ -44,15 +46,42 @@ def cut(request: bytes, function_field: int) -> Cut | None:
     that the request holds anything else; it is to be parsed as a message then.
     """
     head, *pieces = request.split(HASH_FRAME)
-    if not pieces or len(head) < 2 or head[-2] != _DIGEST:  # noqa: PLR2004 - tag and length
-        return None
-    instance = head[:-2]
-    if instance and (instance[0] != _INSTANCE or not len(instance) - 2 == instance[1] <= _ONE_BYTE):
+    instance = _instance(head[:-2])
+    if not pieces or len(head) < _FRAME_BYTES or instance is None:
         return None
     last, function = pieces[-1], 0
     if len(last) > HASH_CHARACTERS + 2 and last[-2] == function_field << 3 and not name_in(last):
         pieces[-1], function = last[:-2], last[-1]
-    return Cut(instance[2:].decode(errors="replace"), function, pieces)
+    if function > _ONE_BYTE or not _frames_fit(head[-2:], pieces):
+        return None
+    return Cut(instance, function, pieces)
+
+
+def _instance(field: bytes) -> str | None:
+    """Return what `field`, nothing or field 1 of a request, holds; None if it is not written so."""
+    if not field:
+        return ""
+    if len(field) < _FRAME_BYTES or field[0] != _INSTANCE or field[1] > _ONE_BYTE:
+        return None
+    try:
+        return field[_FRAME_BYTES:].decode() if len(field) == _FRAME_BYTES + field[1] else None
+    except UnicodeDecodeError:
+        return None
+
+
+def _frames_fit(first: bytes, pieces: list[bytes]) -> bool:
+    """Tell whether what stands before each digest is the tag and the length of just that digest.
+
+    Otherwise protobuf finds other digests in the request, or none.
+    first: what stands before the first.
+    """
+    *before, last = pieces
+    tag, length = first
+    for piece in before:
+        if tag != _DIGEST or length != len(piece):
+            return False
+        tag, length = piece[-2], piece[-1]
+    return tag == _DIGEST and length == len(last) + _FRAME_BYTES and last[-2:-1] != _FRAME_TAG
 
 
 def name_in(piece: bytes) -> bytes | None:

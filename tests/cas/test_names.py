@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, strategies as st
 
 from cas.digest import Digest, DigestFunction
@@ -59,6 +60,27 @@ def test_a_request_with_an_empty_blob_or_another_hash_length_is_left_to_protobuf
         request = reapi.FindMissingBlobsRequest(blob_digests=[digest])
         found = cut(request.SerializeToString(), function_field=3)
         assert found is None or None in [name_in(piece) for piece in found.pieces]
+
+
+NAME = b"\n@" + b"ab" * 32 + b"\x10"
+LYING = {
+    "a length that takes in the function": b"\x12\x46" + NAME + b"\x05\x18\x09",
+    "a length of nothing": b"\x12\0" + NAME + b"\x05",
+    "a length that cuts the size off": b"\x12\x44" + NAME + b"\x80\x80\x01",
+    "a second hash in one digest": b"\x12\x46" + NAME + b"\x80\x80\x01" + NAME + b"\x05",
+    "the length of one that does not follow": b"\x12\x44" + NAME + b"\x05\x12\x44",
+    "two lengths that changed places": b"\x12\x45%b\x05\x12\x44%b\x80\x01" % (NAME, NAME),
+    "an instance name that is not UTF-8": b"\n\x01\xff\x12\x44" + NAME + b"\x05",
+    "a length of two bytes": b"\n\x80\x01%b\x12\x44%b\x05" % (b"a" * 127, NAME),
+    "a function whose number has no end": b"\x12\x44" + NAME + b"\x05\x18\x89",
+}
+"""Requests that look usual, and that protobuf finds something else in, or nothing."""
+
+
+@pytest.mark.parametrize("request_bytes", LYING.values(), ids=LYING)
+def test_a_request_that_is_other_than_it_looks_is_left_to_protobuf(request_bytes: bytes) -> None:
+    found = cut(request_bytes, function_field=3)
+    assert found is None or None in [name_in(piece) for piece in found.pieces]
 
 
 def test_presence_forgets_everything_when_a_blob_goes_and_when_its_time_is_over() -> None:
