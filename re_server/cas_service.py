@@ -115,7 +115,7 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
         answers: list[bytes] = []
         wanted: dict[Digest, bytes] = {}
         packed: list[Packed] = []
-        places: dict[Digest, int] = {}
+        places: dict[Digest, list[int]] = {}
         for at, each in enumerate(parsed.requests):
             said = each.digest.SerializeToString()
             answers.append(update_entry(said))
@@ -126,7 +126,7 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
                     continue
                 digest = _usual(said, function) or self._update_digest(parsed, at)
                 self._limit.check(digest, parsed.instance_name, context)
-                places[digest] = at
+                places.setdefault(digest, []).append(at)
                 if codec:
                     packed.append(Packed(digest, data, codec))
                 else:
@@ -135,7 +135,8 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
                 answers[at] = update_failure(said, to_status(error))
         for digest, reason in (await self._keep(wanted, packed)).items():
             said = digest_to(digest).SerializeToString()
-            answers[places[digest]] = update_failure(said, to_status(reason))
+            for at in places[digest]:
+                answers[at] = update_failure(said, to_status(reason))
         return b"".join(answers)
 
     async def _keep(

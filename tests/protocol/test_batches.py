@@ -41,8 +41,10 @@ def update(
     assert sorted(key(entry.digest) for entry in responses) == sorted(
         key(digest) for digest, _ in blobs
     )
-    by_digest = {key(entry.digest): entry.status for entry in responses}
-    return [by_digest[key(digest)] for digest, _ in blobs]
+    by_digest: dict[tuple[str, int], list[status_pb2.Status]] = {}
+    for entry in responses:
+        by_digest.setdefault(key(entry.digest), []).append(entry.status)
+    return [by_digest[key(digest)].pop(0) for digest, _ in blobs]
 
 
 def read_statuses(peer: Peer, *digests: reapi.Digest) -> list[status_pb2.Status]:
@@ -88,6 +90,16 @@ def test_a_blob_that_stands_twice_in_a_batch_is_no_error(each: Peer) -> None:
     digest = each.digest(data)
     assert codes(update(each, (digest, data), (digest, data))) == [code_pb2.OK] * 2
     assert each.has(digest)
+
+
+def test_a_blob_that_stands_twice_with_other_bytes_is_kept_or_refused_as_a_whole(
+    peer: Peer,
+) -> None:
+    data = unique()
+    digest = peer.digest(data)
+    statuses = update(peer, (digest, data), (digest, unique()))
+    assert codes(statuses) == [code_pb2.INVALID_ARGUMENT] * 2
+    assert not peer.has(digest)
 
 
 def test_a_digest_read_twice_is_answered_twice(each: Peer) -> None:
