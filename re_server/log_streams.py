@@ -53,7 +53,8 @@ def parse_log_name(text: str) -> LogName | None:
         return None
     if segments[-2] == LOGSTREAMS:
         return LogName(text)
-    return LogName(text.rpartition("/")[0], segments[-1])
+    name, _, token = text.rpartition("/")
+    return LogName(name, token) if token else None
 
 
 class LogStreams:

@@ -55,6 +55,7 @@ def finished(streams: LogStreams, size: int) -> LogStream:
         ("x/y/logstreams/a", LogName("x/y/logstreams/a")),
         ("x/logstreams/a/t", LogName("x/logstreams/a", "t")),
         ("logstreams", None),
+        ("main/logstreams/ab/", None),
         ("logstreams/blobs/hash/1", None),
         ("x/uploads/id/blobs/hash/1/logstreams/a", None),
         ("blobs/hash/1", None),
