@@ -31,15 +31,19 @@ def caller_of(context: Context) -> Caller:
     """
     for name, value in context.invocation_metadata() or ():
         if name == METADATA_HEADER and isinstance(value, bytes):
-            try:
-                metadata = reapi.RequestMetadata.FromString(value)
-            except DecodeError:
-                return Caller()
-            tool = metadata.tool_details
-            return Caller(
-                invocation=metadata.tool_invocation_id[:MAX_CHARACTERS],
-                target=metadata.target_id[:MAX_CHARACTERS],
-                mnemonic=metadata.action_mnemonic[:MAX_CHARACTERS],
-                tool=f"{tool.tool_name} {tool.tool_version}".strip()[:MAX_CHARACTERS],
-            )
+            return parse_caller(value)
     return Caller()
+
+
+def parse_caller(header: bytes) -> Caller:
+    try:
+        metadata = reapi.RequestMetadata.FromString(header)
+    except DecodeError:
+        return Caller()
+    tool = metadata.tool_details
+    return Caller(
+        invocation=metadata.tool_invocation_id[:MAX_CHARACTERS],
+        target=metadata.target_id[:MAX_CHARACTERS],
+        mnemonic=metadata.action_mnemonic[:MAX_CHARACTERS],
+        tool=f"{tool.tool_name} {tool.tool_version}".strip()[:MAX_CHARACTERS],
+    )
