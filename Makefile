@@ -47,7 +47,8 @@ bench: $(READY) ## Measure, beside a bare server and other servers; prints the R
 conformance: $(READY) ## Hold Holdfast and other servers to the protocol; rewrites the table of docs/conformance.md.
 	$(PYTHON) -m scripts.conformance_peers --write
 
-soak: $(READY) ## Kill the server a hundred times under load, and keep a silent action for 5 minutes.
+soak: $(READY) ## Fuzz every parser, kill the server a hundred times under load, keep a silent action for 5 minutes.
+	$(PYTHON) -m fuzz.run
 	HOLDFAST_SOAK_ROUNDS=100 $(PYTHON) -m pytest --timeout=7200 -o faulthandler_timeout=7200 -m "soak or not soak" \
 		tests/cas/test_disk_killed.py tests/re_server/test_killed.py tests/buck2/test_keepalive.py
 

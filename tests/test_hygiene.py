@@ -66,7 +66,7 @@ def modules() -> list[Path]:
 
 
 def product() -> list[Path]:
-    aside = {"tests", "benchmarks", "lab", "scripts"}
+    aside = {"tests", "benchmarks", "fuzz", "lab", "scripts"}
     return [path for path in modules() if path.relative_to(ROOT).parts[0] not in aside]
 
 
