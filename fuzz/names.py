@@ -18,7 +18,7 @@ from re_client.status import Refused
 from re_server.caller import MAX_CHARACTERS, parse_caller
 from re_server.get_tree import pages
 from re_server.log_streams import parse_log_name
-from re_server.resource_name import IDENTITY, Resource, parse_read, parse_write
+from re_server.resource_name import Resource, parse_read, parse_write
 from scheduler.limits import Limits
 from scheduler.register import InvalidPageToken, Register
 
@@ -35,7 +35,7 @@ def resource_name(data: bytes) -> None:
             continue
         assert RESERVED_SEGMENTS.isdisjoint(resource.instance.split("/"))
         assert f"{resource.digest.hash}/" in name
-        plain = Resource(resource.instance, resource.digest, IDENTITY)
+        plain = Resource(resource.instance, resource.digest, None)
         assert parse(form(resource.instance, resource.digest), ANY) == plain
         assert parse_log_name(name) is None, "a name of two things"
 

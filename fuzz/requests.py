@@ -20,6 +20,7 @@ from re_config.determinism_tables import Instance
 from re_server.cas_service import CasService
 from re_server.instances import Instances
 from re_server.rpc import Context
+from re_server.upload_limit import UploadLimit
 from re_server.write_message import parse_write_message
 
 ANY = Instances({}, Instance())
@@ -72,6 +73,7 @@ async def _service() -> tuple[CasService, MemoryStore]:
         max_batch_bytes=MAX_BATCH_BYTES,
         limits=TreeLimits(),
         chunked=None,
+        limit=UploadLimit(0),
     )
     return service, store
 

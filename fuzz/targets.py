@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fuzz import codecs, files, messages, names, requests
+from fuzz import assets, codecs, files, messages, names, requests
 from fuzz.target import Target
 
 TARGETS: Mapping[str, Target] = {
@@ -12,5 +12,6 @@ TARGETS: Mapping[str, Target] = {
     **names.TARGETS,
     **messages.TARGETS,
     **codecs.TARGETS,
+    **assets.TARGETS,
     **files.TARGETS,
 }
