@@ -46,8 +46,8 @@ class Place:
     def parse(cls, uri: str) -> Self:
         """Take a URI apart; raise InvalidUri.
 
-        Refused are paths that servers and lists read differently (`..`, `%2F`, backslashes), and
-        credentials, which would be remembered and logged with the URI.
+        Refused are paths that servers and lists read differently (`..`, `%2F`, backslashes, no
+        slash at their start), and credentials, which would be remembered and logged with the URI.
         """
         said = f"uri {uri.rpartition('@')[2][:500]!r}"  # without credentials
         try:
@@ -63,7 +63,9 @@ class Place:
             raise InvalidUri("uris: credentials are to be sent as qualifiers http_header:NAME")
         segments = tuple(unquote(part) for part in url.raw_path.split("/")[1:])
         raw = uri.split("?", maxsplit=1)[0].split("#", maxsplit=1)[0]
-        if "\\" in raw or any(map(_ambiguous, (*segments, *map(unquote, raw.split("/"))))):
+        said_twice = (*segments, *map(unquote, raw.split("/")))
+        rooted = url.raw_path.startswith("/")
+        if not rooted or "\\" in raw or any(map(_ambiguous, said_twice)):
             raise InvalidUri(f"{said}: its path can be read in two ways")
         return cls(url, segments)
 
