@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Self
 from urllib.parse import unquote
@@ -52,12 +53,14 @@ class Place:
         said = f"uri {uri.rpartition('@')[2][:500]!r}"  # without credentials
         try:
             url = URL(uri)
-            port = url.port
+            host, port = url.host or "", url.port
+            if ":" in host:
+                IPv6Address(host)  # anything may stand in brackets, and is written without them
         except ValueError:
             raise InvalidUri(f"{said}: cannot be read") from None
-        if url.scheme in {"http", "https"} and (not url.host or not port):
+        if url.scheme in {"http", "https"} and (not host or not port):
             raise InvalidUri(f"{said}: has no host")
-        if url.scheme == "file" and url.host:
+        if url.scheme == "file" and host:
             raise InvalidUri(f"{said}: a file is named as file:///PATH")
         if url.user or url.password:
             raise InvalidUri("uris: credentials are to be sent as qualifiers http_header:NAME")

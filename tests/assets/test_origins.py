@@ -66,6 +66,7 @@ def test_lines_of_another_form_are_refused(line: str) -> None:
         "https://user:word@h/x", "https://h/a/../b", "https://h/%2e%2E/b", "https://h/a%2Fb",
         "https://h/a%5cb", "https://h/a\\b", "https://h/%00", "http:///x", "file://host/x",
         "http://h:99999/", "http://u:word@h:99999/", "http://[::1/", "file:x/srv/a", "file:",
+        "http://[.:1]:80/a", "http://[h:1]/a",
     ],
 )  # fmt: skip
 def test_uris_that_can_be_understood_in_two_ways_are_refused(uri: str) -> None:
