@@ -78,7 +78,7 @@ def _frames_fit(first: bytes, pieces: list[bytes]) -> bool:
     *before, last = pieces
     tag, length = first
     for piece in before:
-        if tag != _DIGEST or length != len(piece):
+        if tag != _DIGEST or length != len(piece) or length < HASH_CHARACTERS:
             return False
         tag, length = piece[-2], piece[-1]
     return tag == _DIGEST and length == len(last) + _FRAME_BYTES and last[-2:-1] != _FRAME_TAG

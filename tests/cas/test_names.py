@@ -69,6 +69,7 @@ LYING = {
     "a length that cuts the size off": b"\x12\x44" + NAME + b"\x80\x80\x01",
     "a second hash in one digest": b"\x12\x46" + NAME + b"\x80\x80\x01" + NAME + b"\x05",
     "the length of one that does not follow": b"\x12\x44" + NAME + b"\x05\x12\x44",
+    "nothing behind the first hash": b"\x12\0\n@" + NAME + b"\x05",
     "two lengths that changed places": b"\x12\x45%b\x05\x12\x44%b\x80\x01" % (NAME, NAME),
     "an instance name that is not UTF-8": b"\n\x01\xff\x12\x44" + NAME + b"\x05",
     "a length of two bytes": b"\n\x80\x01%b\x12\x44%b\x05" % (b"a" * 127, NAME),
