@@ -13,7 +13,8 @@ from typing import IO
 
 from assets.decompression import RATIO_FLOOR_BYTES, check_size, decompressed
 from assets.fault import ContentMismatch
-from assets.tree_builder import MAX_TARGET_BYTES, TreeBuilder, UnpackLimits
+from assets.limits import UnpackLimits
+from assets.tree_builder import MAX_TARGET_BYTES, TreeBuilder
 
 READ_BYTES = 1 << 16
 MAX_HEADER_BYTES = 1 << 18  # of one entry of a tar: long names, and attributes that are left out

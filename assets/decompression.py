@@ -13,7 +13,8 @@ from typing import BinaryIO
 import zstandard
 
 from assets.fault import AssetTooLarge, ContentMismatch
-from assets.tree_builder import FetchEnded, UnpackLimits
+from assets.limits import UnpackLimits
+from assets.tree_builder import FetchEnded
 
 READ_BYTES = 1 << 16
 PART_BYTES = 1 << 20

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from assets.git import Git, Revision, fetch_revision
 from assets.git_tree import read_revision
 from assets.http import HttpOrigins
 from assets.integrity import Integrity
+from assets.limits import FetchLimits
 from assets.origins import Origins, Place
-from assets.tree_builder import TreeBuilder, UnpackLimits
+from assets.tree_builder import TreeBuilder
 from assets.workplace import Workplace, workplace
 from cas.chunks import FileChunks
 from cas.digest import Digest, DigestFunction
@@ -25,14 +25,6 @@ from cas.store import BlobStore
 
 READ_BYTES = 1 << 20
 SENT_BYTES = 8 << 20  # of blobs that the store is given at one time
-
-
-@dataclass(frozen=True, slots=True)
-class FetchLimits:
-    """max_bytes: of one asset as it comes. unpack: of what it becomes."""
-
-    max_bytes: int
-    unpack: UnpackLimits
 
 
 class Fetcher:

@@ -6,32 +6,17 @@ import shutil
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
-from assets.fetcher import Fetcher, FetchLimits
+from assets.fetcher import Fetcher
 from assets.http import http_origins
 from assets.index import AssetIndex
 from assets.library import Library
+from assets.limits import AssetLimits
 from assets.origins import Origins
 from assets.running import RunningFetches
 from cas.disk_open import OpenStore
-from cas.tree import TreeLimits
 
 SCRATCH = "fetching"
-
-
-@dataclass(frozen=True, slots=True)
-class AssetLimits:
-    """max_known: assets that are remembered. max_fetches: at one time.
-
-    fresh_seconds: how long what may change at its origin is answered without asking there.
-    """
-
-    max_known: int
-    max_fetches: int
-    fresh_seconds: float
-    fetch: FetchLimits
-    tree: TreeLimits
 
 
 @asynccontextmanager

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from assets.fault import AssetNotFound, AssetTooLarge, ContentMismatch
+from assets.limits import UnpackLimits
 from cas.digest import Digest, DigestFunction
 from cas.folder import Blobs, File, Folder, Link
 from cas.git_sha1 import SizeMismatch
@@ -22,18 +22,6 @@ MAX_FOLLOWED = 40  # symlinks on the way through one, likewise
 
 class FetchEnded(Exception):
     """Nobody waits for the tree any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class UnpackLimits:
-    """How much an archive or a revision may unpack to.
-
-    ratio: of unpacked bytes to packed ones, once they are more than RATIO_FLOOR_BYTES.
-    """
-
-    entries: int
-    bytes: int
-    ratio: int
 
 
 class TreeBuilder:

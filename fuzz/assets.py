@@ -16,9 +16,10 @@ import zstandard
 
 from assets.archive import unpack
 from assets.fault import OriginFault, OriginRefused
+from assets.limits import UnpackLimits
 from assets.origins import Origins, Place
 from assets.qualifiers import Qualifiers
-from assets.tree_builder import TreeBuilder, UnpackLimits
+from assets.tree_builder import TreeBuilder
 from cas.digest import DigestFunction
 from cas.folder import Blobs, encode
 from cas.tree import parse_directory

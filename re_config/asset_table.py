@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from assets.fetcher import FetchLimits
-from assets.opening import AssetLimits
-from assets.tree_builder import UnpackLimits
+from assets.limits import AssetLimits, FetchLimits, UnpackLimits
 from cas.tree import TreeLimits
 from re_config.table import GIB, HOUR, Count, Seconds, Table
 

@@ -16,7 +16,8 @@ import zstandard
 
 from assets.archive import MAX_HEADER_BYTES, unpack
 from assets.fault import AssetTooLarge, ContentMismatch, OriginFault
-from assets.tree_builder import FetchEnded, TreeBuilder, UnpackLimits
+from assets.limits import UnpackLimits
+from assets.tree_builder import FetchEnded, TreeBuilder
 from cas.digest import Digest, DigestFunction
 from cas.folder import File, Folder, encode
 from tests.assets.archives import SAMPLE, Entry, folder, link, tar_of, zip_of
