@@ -38,6 +38,17 @@ def version(major: int, minor: int) -> Need:
     return need
 
 
+def old_clients(target: Target) -> str:
+    """Need a server for clients of 2.0, whose fields later versions deprecate."""
+    said = target.capabilities
+    lowest = said.low_api_version
+    if said.HasField("deprecated_api_version"):
+        lowest = said.deprecated_api_version
+    if (lowest.major, lowest.minor) <= (2, 0):
+        return ""
+    return f"the lowest version announced is {lowest.major}.{lowest.minor}, the rule is of 2.0"
+
+
 def compressor(value: reapi.Compressor.Value.ValueType) -> Need:
     def need(target: Target) -> str:
         name = reapi.Compressor.Value.Name(value)

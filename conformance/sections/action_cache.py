@@ -88,7 +88,7 @@ async def a_result_is_found_again(target: Target) -> None:
 
 
 @check(
-    MUST,
+    SHOULD,
     "What a result refers to can be read once it was given.",
     source="ActionCache.GetActionResult, l.158-170",
     needs=_UPDATES,
@@ -117,7 +117,7 @@ async def a_wrong_size_has_no_result(target: Target) -> None:
 
 
 @check(
-    MUST,
+    SHOULD,
     "UpdateActionResult of another result is taken, or refused, or answered with what is kept; "
     "GetActionResult then gives what was answered.",
     source="ActionCache.UpdateActionResult, l.183-184",
@@ -150,7 +150,7 @@ async def symlinks_are_kept(target: Target) -> None:
 
 
 @check(
-    MUST,
+    SHOULD,
     "Metadata of an execution come back byte for byte, auxiliary ones included.",
     source="ExecutedActionMetadata.auxiliary_metadata, l.1171-1174",
     needs=_UPDATES,
@@ -228,7 +228,7 @@ async def what_is_inlined_is_right(target: Target) -> None:
 
 
 @check(
-    MUST,
+    SHOULD,
     "GetActionResult inlines nothing that makes the reply larger than messages may be.",
     source="ActionResult.stdout_raw, l.1323-1329",
     needs=_UPDATES,

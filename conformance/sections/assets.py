@@ -22,6 +22,7 @@ check = Section("assets", (needs.cache,))
 
 HOUR_SECONDS = 3600
 PUSH_REFUSALS = {
+    StatusCode.INVALID_ARGUMENT,  # servers may take some URIs and qualifiers, and no others
     StatusCode.UNIMPLEMENTED,
     StatusCode.PERMISSION_DENIED,
     StatusCode.UNAUTHENTICATED,

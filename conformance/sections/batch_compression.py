@@ -61,7 +61,7 @@ async def another_blob_in_a_batch_is_refused(target: Target) -> None:
 
 @check(
     MUST,
-    "BatchUpdateBlobs refuses data that are not compressed as they say with INVALID_ARGUMENT.",
+    "BatchUpdateBlobs refuses data that are not compressed as they say.",
     source="ContentAddressableStorage.BatchUpdateBlobs, l.364-388",
 )
 async def plain_bytes_in_a_batch_are_refused(target: Target) -> None:
@@ -69,7 +69,7 @@ async def plain_bytes_in_a_batch_are_refused(target: Target) -> None:
         data = b"\xff\xfe" + unique(1000)
         digest = target.digest(data)
         code = await _upload(target, digest, data, codec.value)
-        expect(code == StatusCode.INVALID_ARGUMENT, f"{codec.name}: {code.name} was answered")
+        expect(code != StatusCode.OK, f"{codec.name}: OK was answered")
         expect(not await target.has(digest), "the bytes are kept as they came")
 
 

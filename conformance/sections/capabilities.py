@@ -92,8 +92,8 @@ async def digest_functions_are_unique(target: Target) -> None:
 
 
 @check(
-    MUST,
-    "No compressor of a value that the protocol does not have is announced.",
+    SHOULD,
+    "Every announced compressor is one that the protocol has.",
     source="Compressor, l.2260-2261",
     needs=[needs.cache],
 )
@@ -105,7 +105,7 @@ async def compressors_are_known(target: Target) -> None:
 
 
 @check(
-    MUST,
+    SHOULD,
     "Bounds of sizes are not negative: 0 says that there is none.",
     source="CacheCapabilities, l.2283-2284",
     needs=[needs.cache],
@@ -226,7 +226,7 @@ async def chunking_functions_have_a_use(target: Target) -> None:
 
 
 @check(
-    MUST,
+    SHOULD,
     "The capabilities of one instance are the same each time they are asked for.",
     source="Capabilities.GetCapabilities, l.570-580",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grpc import StatusCode
 
 from conformance import needs
-from conformance.check import MUST, ROBUSTNESS, Section
+from conformance.check import MUST, ROBUSTNESS, SHOULD, Section
 from conformance.connection import announced_functions
 from conformance.digests import FUNCTIONS, Function, key
 from conformance.raw import numbered
@@ -140,7 +140,7 @@ async def functions_of_one_length_are_told_apart(target: Target) -> None:
 
 
 @check(
-    MUST,
+    SHOULD,
     "A hash whose function is not named is one of those seven that need not be named.",
     source="FindMissingBlobsRequest.digest_function, l.1792-1799",
     needs=[needs.several_functions],

@@ -30,7 +30,8 @@ from protos import remote_execution_pb2 as reapi
 check = Section("execution", (needs.execution,))
 
 _STAGE = reapi.ExecutionStage
-MANY = 50  # executions at the same time
+MANY = 30  # executions at the same time
+LONGEST_TIMEOUT_SECONDS = 315_000_000_000  # google.protobuf.Duration holds hardly more
 MANY_SECONDS = 120.0
 
 
@@ -252,24 +253,23 @@ async def output_before_a_timeout_is_kept(target: Target) -> None:
     source="Action.timeout, l.625-649",
 )
 async def a_timeout_that_suffices_changes_nothing(target: Target) -> None:
-    action = await put_action(target, script("sleep 0.2; echo done"), timeout_seconds=60)
+    action = await put_action(target, script("sleep 0.2; echo done"), timeout_seconds=15)
     expect(await stdout_of(target, (await execute(target, action)).result) == b"done\n", "no")
 
 
 @check(
-    ROBUSTNESS,
-    "A timeout that is longer than anything is refused, or the action runs.",
-    source="Action.timeout, l.625-649",
+    MUST,
+    "A timeout that is longer than the server's longest is refused, or granted where there is "
+    "none: it is not cut down to what then ends the action.",
+    source="Action.timeout, l.625-630",
 )
-async def an_endless_timeout_is_refused_or_granted(target: Target) -> None:
-    action = await put_action(target, script("true"), timeout_seconds=1e9)
+async def a_long_timeout_is_refused_or_granted(target: Target) -> None:
+    action = await put_action(target, script("sleep 1"), timeout_seconds=LONGEST_TIMEOUT_SECONDS)
     try:
-        status = (await execute(target, action)).response.status
+        code = CODES[(await execute(target, action)).response.status.code]
     except Refused as error:
-        allowed = {StatusCode.INVALID_ARGUMENT, StatusCode.FAILED_PRECONDITION}
-        expect(error.code in allowed, f"{error.code.name} was answered")
-        return
-    expect(CODES[status.code] != StatusCode.DEADLINE_EXCEEDED, "it timed out")
+        code = error.code
+    expect(code != StatusCode.DEADLINE_EXCEEDED, "the action timed out after a second")
 
 
 @check(
@@ -306,7 +306,7 @@ async def inlining_is_a_hint(target: Target) -> None:
 
 
 @check(
-    MUST,
+    SHOULD,
     "Large outputs of a command come by digest, and no message is larger than gRPC's 4 MiB.",
     source="ActionResult.stdout_raw, l.1323-1329",
 )

@@ -140,6 +140,18 @@ async def the_name_for_reading_is_not_for_writing(target: Target) -> None:
         await _write(target, stream.name, b"data")
 
 
+@check(
+    MUST,
+    "Reading from the name for writing is INVALID_ARGUMENT.",
+    source="remote_logstream.proto, LogStream.write_resource_name",
+)
+async def the_name_for_writing_is_not_for_reading(target: Target) -> None:
+    stream = await _create(target)
+    await _write(target, stream.write_resource_name, b"data")
+    with refused(StatusCode.INVALID_ARGUMENT):
+        await target.read(stream.write_resource_name)
+
+
 @check(MUST, "A finished stream cannot be appended to.", source=SOURCE)
 async def finished_streams_stay_as_they_are(target: Target) -> None:
     stream = await _create(target)
@@ -174,7 +186,7 @@ async def _committed(target: Target, name: str) -> int:
 @check(
     MUST,
     "A stream that nobody made is NOT_FOUND.",
-    source="bytestream.proto, Read",
+    source="google/rpc/code.proto, NOT_FOUND; bytestream.proto, Errors",
 )
 async def unknown_streams_are_not_found(target: Target) -> None:
     stream = await _create(target)

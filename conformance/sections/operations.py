@@ -28,7 +28,7 @@ from protos import remote_execution_pb2 as reapi
 check = Section("operations", (needs.execution,))
 
 SLOW = "sleep 1.5; echo done"
-AT_ONCE_SECONDS = 3
+AT_ONCE_SECONDS = 8
 
 
 async def _begin(target: Target, text: str = SLOW) -> tuple[reapi.Digest, str]:

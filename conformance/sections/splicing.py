@@ -6,6 +6,7 @@ from grpc import StatusCode
 
 from conformance import methods, needs
 from conformance.check import MUST, ROBUSTNESS, SHOULD, Section
+from conformance.chunking import announced_chunking, split
 from conformance.digests import key
 from conformance.refusal import BAD_INPUT, Refused
 from conformance.target import Target, unique
@@ -15,7 +16,6 @@ from protos import remote_execution_pb2 as reapi
 check = Section("chunking", (needs.cache,))
 
 SPLICING = [needs.splicing]
-FUNCTION = reapi.ChunkingFunction
 SOURCE = "ContentAddressableStorage.SpliceBlob, l.527-536"
 CHUNK_BYTES = 100_000
 MANY = 50_000  # times that one chunk stands in a list
@@ -148,12 +148,7 @@ async def chunks_may_be_repeated(target: Target) -> None:
     needs=SPLICING,
 )
 async def chunking_functions_are_taken(target: Target) -> None:
-    functions = [FUNCTION.UNKNOWN]
-    if target.cache.HasField("fast_cdc_2020_params"):
-        functions.append(FUNCTION.FAST_CDC_2020)
-    if target.cache.HasField("rep_max_cdc_params"):
-        functions.append(FUNCTION.REP_MAX_CDC)
-    for function in functions:
+    for function in announced_chunking(target):
         data = unique(1000)
         request = _request(target, target.digest(data), [await target.put_one(data)])
         request.chunking_function = function
@@ -173,8 +168,7 @@ async def what_was_spliced_is_split(target: Target) -> None:
     pieces = _pieces()
     data = b"".join(pieces)
     await _splice(target, target.digest(data), *await target.put(*pieces))
-    request = target.named(reapi.SplitBlobRequest(blob_digest=target.digest(data)))
-    reply = await target.call(methods.SPLIT_BLOB, request)
+    reply = await split(target, target.digest(data))
     joined = b"".join([await target.fetch(chunk) for chunk in reply.chunk_digests])
     expect(joined == data, "the chunks are not the blob")
 
