@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import suppress
 from itertools import chain
 
@@ -11,7 +11,7 @@ from cas.digest import Digest, DigestFunction, InvalidDigest
 from cas.names import HASH_CHARACTERS, HASH_FRAME, Presence, cut, digest_in, framed, name_in
 from cas.store import BlobNotFound, BlobStore
 from cas.tree import TreeLimits, is_empty
-from cas.wire import digest_to
+from cas.wire import TO_WIRE, digest_to
 from protos import remote_execution_pb2 as reapi, remote_execution_pb2_grpc
 from re_client.status import NotOffered, Refused, to_status
 from re_server.batches import (
@@ -29,6 +29,7 @@ from re_server.compression.codecs import codec_numbered, preferred
 from re_server.get_tree import pages
 from re_server.instances import Instances
 from re_server.rpc import Context
+from re_server.turns import turns
 from re_server.upload_limit import UploadLimit
 
 
@@ -70,35 +71,57 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
             return await self._find_missing(request)
         hash = asked.pieces[0][:HASH_CHARACTERS].decode(errors="replace")
         function = self._instances.function(asked.instance, asked.function, hash)
+        if self._presence.known(function).issuperset(asked.pieces):
+            return b""
+        found: list[bytes] = []
+        async for pieces in turns(asked.pieces):
+            missing = await self._missing_of(pieces, function)
+            if missing is None:
+                return await self._find_missing(request)
+            found += map(framed, missing)
+        return b"".join(found)
+
+    async def _missing_of(
+        self, pieces: Iterable[bytes], function: DigestFunction
+    ) -> Collection[Digest] | None:
+        """Return the blobs that are missing of `pieces`; None if one is not in the usual form."""
         generation = self._presence.generation
         known = self._presence.known(function)
-        if known.issuperset(asked.pieces):
-            return b""
         asked_for: dict[Digest, tuple[bytes, bytes]] = {}
-        for piece in asked.pieces:
+        for piece in pieces:
             if piece not in known:
                 if (name := name_in(piece)) is None:
-                    return await self._find_missing(request)
+                    return None
                 asked_for[digest_in(piece, function)] = (piece, name)
         missing = await self._blobs.find_missing(asked_for)
         small = self._remembered_bytes
         there = (digest for digest in asked_for if digest not in missing and digest.size <= small)
         forms = chain.from_iterable(asked_for[digest] for digest in there)
         self._presence.add(function, forms, generation)
-        return b"".join(map(framed, missing))
+        return missing
 
     async def _find_missing(self, raw: bytes) -> bytes:
         request = reapi.FindMissingBlobsRequest.FromString(raw)
-        digests = self._instances.digests(
+        reply = reapi.FindMissingBlobsResponse()
+        digests = await self._digests(
             request.instance_name,
             request.digest_function,
             request.blob_digests,
             field="blob_digests",
         )
-        missing = await self._blobs.find_missing(digests)
-        return reapi.FindMissingBlobsResponse(
-            missing_blob_digests=[digest_to(digest) for digest in missing]
-        ).SerializeToString()
+        async for some in turns(digests):
+            reply.missing_blob_digests.extend(map(digest_to, await self._blobs.find_missing(some)))
+        return reply.SerializeToString()
+
+    async def _digests(
+        self, name: str, number: int, messages: Sequence[reapi.Digest], *, field: str
+    ) -> list[Digest]:
+        """Check digests as `Instances.digests` does, however many they are."""
+        digests: list[Digest] = []
+        async for some in turns(messages):
+            settled = TO_WIRE[digests[0].function] if digests else number
+            digests += self._instances.digests(name, settled, some, field=field, first=len(digests))
+        return digests
 
     async def BatchUpdateBlobs(self, request: bytes, context: Context) -> bytes:  # type: ignore[override]  # raw, see batches.py
         """Keep each blob, or say of it why not.
@@ -163,8 +186,14 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
 
     async def BatchReadBlobs(self, request: bytes, context: Context) -> bytes:  # type: ignore[override]  # raw, see batches.py
         """Send each blob, compressed where the client accepts it and it gets smaller."""
-        digests, codec = self._read_digests(request)
+        digests, codec = await self._read_digests(request)
         self._bound(sum([digest.size for digest in digests]))
+        entries: list[bytes] = []
+        async for some in turns(digests):
+            entries += await self._read_entries(some, codec)
+        return b"".join(entries)
+
+    async def _read_entries(self, digests: Collection[Digest], codec: Codec | None) -> list[bytes]:
         if codec:
             found, missing = await self._read_packed(digests, codec)
         else:
@@ -175,7 +204,7 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
             else read_failure(digest, to_status(BlobNotFound(digest)))
             for digest in missing
         ]
-        return b"".join([found, *others])
+        return [found, *others]
 
     async def _read_packed(
         self, digests: Collection[Digest], codec: Codec
@@ -186,16 +215,19 @@ class CasService(remote_execution_pb2_grpc.ContentAddressableStorageServicer):
         missing = [digest for digest in digests if digest not in found]
         return b"".join([entries[digest] for digest in digests if digest in found]), missing
 
-    def _read_digests(self, request: bytes) -> tuple[list[Digest], Codec | None]:
+    async def _read_digests(self, request: bytes) -> tuple[list[Digest], Codec | None]:
         """Return what is asked for, and how it is to be compressed, if it is."""
         asked = cut(request, function_field=4)
         if asked is not None:
             hash = asked.pieces[0][:HASH_CHARACTERS].decode(errors="replace")
             function = self._instances.function(asked.instance, asked.function, hash)
             with suppress(InvalidDigest):
-                return [digest_in(piece, function) for piece in asked.pieces], None
+                digests: list[Digest] = []
+                async for pieces in turns(asked.pieces):
+                    digests += [digest_in(piece, function) for piece in pieces]
+                return digests, None
         parsed = reapi.BatchReadBlobsRequest.FromString(request)
-        digests = self._instances.digests(
+        digests = await self._digests(
             parsed.instance_name, parsed.digest_function, parsed.digests, field="digests"
         )
         return digests, preferred(parsed.acceptable_compressors)

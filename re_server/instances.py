@@ -43,12 +43,21 @@ class Instances:
             raise InvalidDigest(f"{field}: {error}") from None
 
     def digests(
-        self, name: str, number: int, messages: Iterable[reapi.Digest], *, field: str
+        self,
+        name: str,
+        number: int,
+        messages: Iterable[reapi.Digest],
+        *,
+        field: str,
+        first: int = 0,
     ) -> list[Digest]:
-        """Check digests of one function; raise InvalidDigest that names `field` and its index."""
+        """Check digests of one function; raise InvalidDigest that names `field` and its index.
+
+        first: the index of the first of `messages`.
+        """
         checked: list[Digest] = []
         function: DigestFunction | None = None
-        for at, message in enumerate(messages):
+        for at, message in enumerate(messages, first):
             function = function or self.function(name, number, message.hash)
             try:
                 checked.append(digest_from(message, function))

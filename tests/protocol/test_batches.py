@@ -102,6 +102,17 @@ def test_a_blob_that_stands_twice_with_other_bytes_is_kept_or_refused_as_a_whole
     assert not peer.has(digest)
 
 
+def test_thousands_are_read_as_few_are(each: Peer) -> None:
+    # They are looked up a thousand at a time.
+    blobs = {key(each.digest(data)): data for data in (unique(8) for _ in range(3))}
+    present = each.put(*blobs.values())
+    absent = [each.digest(b"absent %d" % number) for number in range(2500)]
+    for accept in ((), (reapi.Compressor.ZSTD,)):
+        replies = each.batch_read(*present[:1], *absent, *present[1:], accept=accept)
+        assert {key(one.digest): one.data for one in replies if not one.status.code} == blobs
+        assert sum(one.status.code == code_pb2.NOT_FOUND for one in replies) == len(absent)
+
+
 def test_a_digest_read_twice_is_answered_twice(each: Peer) -> None:
     # Buck2 rule: duplicate digests in one BatchReadBlobs are usual.
     data = unique()

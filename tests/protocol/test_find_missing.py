@@ -27,6 +27,20 @@ def test_a_digest_asked_for_twice_is_told_once_or_twice_and_nothing_else(peer: P
     assert {key(digest) for digest in peer.find_missing(absent, absent)} == {key(absent)}
 
 
+def test_thousands_are_answered_as_few_are(each: Peer) -> None:
+    # They are looked up a thousand at a time.
+    present = each.put(*(unique(8) for _ in range(3)))
+    absent = [each.digest(b"absent %d" % number) for number in range(2500)]
+    asked = [present[0], *absent[:1200], present[1], *absent[1200:], present[2]]
+    assert sorted(map(key, each.find_missing(*asked))) == sorted(map(key, absent))
+
+
+def test_a_wrong_digest_behind_thousands_is_told_with_its_place(peer: Peer) -> None:
+    asked = [peer.digest(b"absent %d" % number) for number in range(1500)]
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, naming="blob_digests[1500]"):
+        peer.find_missing(*asked, digest_of(b"x", SHA1))
+
+
 def test_no_digests_are_no_error(each: Peer) -> None:
     assert each.find_missing() == []
 
