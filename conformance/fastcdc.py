@@ -3,7 +3,8 @@
 Source: W. Xia and others, "The Design of Fast Content-Defined Chunking for Data Deduplication
 Based Storage Systems", IEEE TPDS 31(9), 2020; remote_execution.proto, FastCdc2020Params, which
 names the implementations that settle what the paper leaves open: the byte with which the hash fits
-begins the next chunk, bytes count in pairs, and a seed is XORed into the table.
+begins the next chunk, bytes count in pairs, and a seed is XORed into the table. The picture that
+fastcdc2020_test_vectors.txt of the Remote APIs is about is cut here as it says, for both seeds.
 """
 
 from __future__ import annotations

@@ -10,6 +10,17 @@ import uuid
 from conformance.digests import Function
 from protos import remote_execution_pb2 as reapi
 
+KEYWORDS = (
+    "blobs",
+    "uploads",
+    "actions",
+    "actionResults",
+    "operations",
+    "capabilities",
+    "compressed-blobs",
+)
+"""Segments that no instance name may have."""
+
 
 def read_name(
     digest: reapi.Digest, function: Function, *, instance: str = "", compressor: str = ""

@@ -22,6 +22,11 @@ def no_updates(target: Target) -> str:
     return "" if updates(target) else "update_enabled is true"
 
 
+def several_segments(target: Target) -> str:
+    several = "/" in target.instance
+    return "" if several else "the instance's name has no slash in it (--instance a/b)"
+
+
 def execution(target: Target) -> str:
     return "" if target.execution.exec_enabled else "exec_enabled is false"
 

@@ -13,6 +13,7 @@ from grpc import StatusCode
 Detail = TypeVar("Detail", bound=Message)
 
 STATUS_KEY = "grpc-status-details-bin"
+_SAID_BY_THE_LIBRARY = "Internal error from Core"
 
 # What a server may say to input that makes no sense. INTERNAL, UNKNOWN and UNAVAILABLE are not
 # among them: clients take those for the server's own trouble, and try again.
@@ -32,6 +33,13 @@ BAD_INPUT = (
 CODES = {code.value[0]: code for code in StatusCode}
 
 
+class AnswerLost(Exception):
+    """The client's library ended a call of its own accord: what the server answered is not known.
+
+    grpc.aio does so where a message is written in the moment in which the server ends the call.
+    """
+
+
 class Refused(Exception):
     """A call ended with a status other than OK.
 
@@ -46,6 +54,9 @@ class Refused(Exception):
 
     @classmethod
     def of(cls, error: grpc.aio.AioRpcError) -> Refused:
+        """Return what the server said; raise AnswerLost if it is not the server that said it."""
+        if error.details() == _SAID_BY_THE_LIBRARY:
+            raise AnswerLost(error.debug_error_string())
         return cls(error.code(), error.details() or "", _status(error.trailing_metadata()))
 
     def details(self, kind: type[Detail]) -> list[Detail]:

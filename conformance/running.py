@@ -12,13 +12,14 @@ from grpc import StatusCode
 
 from conformance import methods
 from conformance.check import Check, Level
-from conformance.refusal import Refused
+from conformance.refusal import AnswerLost, Refused
 from conformance.target import Target
 from conformance.violation import NotApplicable, Violation
 from protos import remote_execution_pb2 as reapi
 
 DEFAULT_SECONDS = 20.0
 ALIVE_SECONDS = 10.0  # a server that was mistreated may take to answer the next request
+ATTEMPTS = 5  # at a check in which the client's library loses an answer; a few in a thousand do
 SHOWN_EXCHANGES = 6  # the last that a failed check made
 
 
@@ -55,7 +56,7 @@ async def run(
 
 async def _outcome(check: Check, target: Target, seconds: float) -> Outcome:
     begun = time.monotonic()
-    ending, reason = await _judged(check, target, seconds)
+    ending, reason = await _judged_by_answers(check, target, seconds)
     if check.level is Level.ROBUSTNESS and ending is Ending.PASSED and not await alive(target):
         ending, reason = Ending.FAILED, "the server does not answer the next request any more"
     told = target.exchanges[-SHOWN_EXCHANGES:] if ending in {Ending.FAILED, Ending.ERROR} else ()
@@ -63,12 +64,25 @@ async def _outcome(check: Check, target: Target, seconds: float) -> Outcome:
     return Outcome(check, ending, time.monotonic() - begun, reason, exchanges)
 
 
+async def _judged_by_answers(check: Check, target: Target, seconds: float) -> tuple[Ending, str]:
+    """Run a check until no answer is lost: each run is about blobs and actions of its own."""
+    for _ in range(ATTEMPTS):
+        try:
+            return await _judged(check, target, seconds)
+        except AnswerLost:
+            target.exchanges.clear()
+    return Ending.ERROR, "the client's library lost the server's answer each time"
+
+
 async def _judged(check: Check, target: Target, seconds: float) -> tuple[Ending, str]:
     try:
         async with asyncio.timeout(seconds):
             await check.body(target)
-    except Exception as error:  # noqa: BLE001  one check's fault must not end the others
-        ending, reason = _ended_by(_first(error), seconds)
+    except Exception as raised:  # noqa: BLE001  one check's fault must not end the others
+        error = _first(raised)
+        if isinstance(error, AnswerLost):
+            raise error from None
+        ending, reason = _ended_by(error, seconds)
         unavailable = isinstance(error, Refused) and error.code == StatusCode.UNAVAILABLE
         if unavailable and not await alive(target.afresh()):
             robust = check.level is Level.ROBUSTNESS

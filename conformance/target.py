@@ -128,18 +128,19 @@ class Target:
         stub = self.channel.stream_unary(method.path, _encoded, method.reply.FromString)
         call = stub(metadata=self._headers(metadata))
         reply: Reply | None = None
+        ended: grpc.aio.AioRpcError | None = None
         async with asyncio.TaskGroup() as tasks:
             writing = tasks.create_task(_write(call, exchange, requests))
             try:
                 reply = await call
             except grpc.aio.AioRpcError as error:
-                _refused(exchange, error)
+                ended = error
             finally:
                 call.cancel()
                 writing.cancel()
-        if reply is None:
-            assert exchange.refused is not None
-            raise exchange.refused
+        if ended is not None:
+            raise _refused(exchange, ended)
+        assert reply is not None
         exchange.receives(reply)
         return reply
 

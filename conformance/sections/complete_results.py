@@ -139,3 +139,20 @@ async def the_action_is_looked_for(target: Target) -> None:
     )
     with refused(StatusCode.FAILED_PRECONDITION):
         await target.update_result(target.digest(unique()), result)
+
+
+@check(
+    SHOULD,
+    "UpdateActionResult for an Action whose Command was never uploaded is FAILED_PRECONDITION.",
+    source="ActionCache.UpdateActionResult, l.174-193",
+)
+async def the_command_is_looked_for(target: Target) -> None:
+    action = reapi.Action(
+        command_digest=target.digest(unique()),
+        input_root_digest=await target.put_message(reapi.Directory()),
+    )
+    result = reapi.ActionResult(
+        execution_metadata=reapi.ExecutedActionMetadata(worker="conformance")
+    )
+    with refused(StatusCode.FAILED_PRECONDITION):
+        await target.update_result(await target.put_message(action), result)

@@ -89,9 +89,11 @@ def _bomb(codec: Codec) -> bytes:
     if codec.value == reapi.Compressor.ZSTD:
         return zstd(zeros) * times
     if codec.value == reapi.Compressor.DEFLATE:
+        # A full flush ends at a byte, and nothing behind it looks back: it may be repeated.
         deflating = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-        return b"".join(deflating.compress(zeros) for _ in range(times)) + deflating.flush()
-    brotling = brotli.Compressor(quality=4)
+        part = deflating.compress(zeros) + deflating.flush(zlib.Z_FULL_FLUSH)
+        return part * times + deflating.flush()
+    brotling = brotli.Compressor(quality=1)
     parts: list[bytes] = [brotling.process(zeros) for _ in range(times)]
     return b"".join([*parts, brotling.finish()])
 

@@ -117,7 +117,7 @@ async def fast_cdc_cuts_where_it_should(target: Target) -> None:
     average = parameters.avg_chunk_size_bytes
     if average & (average - 1):
         raise NotApplicable(f"the average size {average} is no power of two")
-    data = unique(10 * average)
+    data = unique(5 * average)
     reply = await split(target, await target.put_one(data), FUNCTION.FAST_CDC_2020)
     if reply.chunking_function != FUNCTION.FAST_CDC_2020:
         raise NotApplicable("the server split the blob by another function")

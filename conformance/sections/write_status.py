@@ -2,59 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
-
-from grpc import StatusCode
-
-from conformance import methods, needs
+from conformance import needs
 from conformance.check import MUST, SHOULD, Section
-from conformance.refusal import Refused
-from conformance.target import Requests, Target, piece, unique
-from conformance.violation import expect, optional, refused
+from conformance.target import Target, unique
+from conformance.unfinished import break_off, known, status
+from conformance.violation import expect, refused
 
 check = Section("bytestream", (needs.cache,))
 
 BLOB_BYTES = 1 << 20
-SETTLED_SECONDS = 0.2  # for a server to take in what was sent, and that its client is gone
-
-
-async def _known(target: Target, name: str) -> tuple[int, bool] | None:
-    """Return committed size and completeness; None if the write is not known: NOT_FOUND."""
-    with optional("QueryWriteStatus"):
-        try:
-            status = await target.write_status(name)
-        except Refused as error:
-            if error.code == StatusCode.NOT_FOUND:
-                return None
-            raise
-    return status.committed_size, status.complete
-
-
-async def _status(target: Target, name: str) -> tuple[int, bool]:
-    """Return committed size and completeness; what is not known is to be begun at 0."""
-    return await _known(target, name) or (0, False)
-
-
-async def _break_off(target: Target, name: str, data: bytes) -> None:
-    """Send the beginning of a write, and break the call off."""
-    sent = asyncio.Event()
-
-    async def beginning() -> Requests:
-        for start in range(0, len(data), 1 << 16):
-            yield piece(name, data[start : start + (1 << 16)], offset=start)
-        sent.set()
-        await asyncio.Event().wait()
-
-    writing = asyncio.create_task(target.send(methods.WRITE, beginning()))
-    ended = asyncio.create_task(sent.wait())
-    await asyncio.wait([writing, ended], return_when=asyncio.FIRST_COMPLETED)
-    await asyncio.sleep(SETTLED_SECONDS)
-    for task in (writing, ended):
-        task.cancel()
-    with suppress(asyncio.CancelledError, Refused):
-        await writing
-    await asyncio.sleep(SETTLED_SECONDS)
 
 
 @check(
@@ -63,7 +19,7 @@ async def _break_off(target: Target, name: str, data: bytes) -> None:
     source="bytestream.proto, QueryWriteStatus",
 )
 async def nothing_begun_is_nothing_committed(target: Target) -> None:
-    size, complete = await _status(target, target.write_name(target.digest(unique())))
+    size, complete = await status(target, target.write_name(target.digest(unique())))
     expect(not complete, "a write that nobody has begun is complete")
     expect(size == 0, f"committed_size {size} of a write that nobody has begun")
 
@@ -78,10 +34,10 @@ async def a_finished_write_is_complete(target: Target) -> None:
     data = unique(5000)
     name = target.write_name(target.digest(data))
     await target.write(name, data)
-    known = await _known(target, name)
-    if known is None:
+    said = await known(target, name)
+    if said is None:
         return
-    size, complete = known
+    size, complete = said
     expect(complete, "the write was finished, and is not complete")
     expect(size == len(data), f"committed_size {size} of {len(data)}")
 
@@ -93,7 +49,7 @@ async def a_finished_write_is_complete(target: Target) -> None:
 )
 async def what_is_there_is_complete(target: Target) -> None:
     digest = await target.put_one(unique(5000))
-    size, complete = await _status(target, target.write_name(digest))
+    size, complete = await status(target, target.write_name(digest))
     expect(complete, "the blob is there, and a write of it is not complete")
     expect(size == digest.size_bytes, f"committed_size {size} of {digest.size_bytes}")
 
@@ -107,8 +63,8 @@ async def a_write_goes_on(target: Target) -> None:
     data = unique(BLOB_BYTES)
     digest = target.digest(data)
     name = target.write_name(digest)
-    await _break_off(target, name, data[: BLOB_BYTES // 2])
-    size, complete = await _status(target, name)
+    await break_off(target, name, data[: BLOB_BYTES // 2])
+    size, complete = await status(target, name)
     expect(not complete, "half a write is complete")
     expect(0 <= size <= BLOB_BYTES // 2, f"committed_size {size} of {BLOB_BYTES // 2} sent")
     committed = await target.write(name, data[size:], offset=size)
@@ -124,8 +80,8 @@ async def a_write_goes_on(target: Target) -> None:
 async def what_was_sent_is_kept(target: Target) -> None:
     data = unique(BLOB_BYTES)
     name = target.write_name(target.digest(data))
-    await _break_off(target, name, data[: BLOB_BYTES // 2])
-    size, _ = await _status(target, name)
+    await break_off(target, name, data[: BLOB_BYTES // 2])
+    size, _ = await status(target, name)
     expect(size > 0, "nothing is committed of the half that was sent")
 
 
@@ -138,7 +94,7 @@ async def a_write_may_begin_again(target: Target) -> None:
     data = unique(BLOB_BYTES)
     digest = target.digest(data)
     name = target.write_name(digest)
-    await _break_off(target, name, data[: BLOB_BYTES // 2])
+    await break_off(target, name, data[: BLOB_BYTES // 2])
     again = target.write_name(digest)
     committed = await target.write(again, data)
     expect(committed == BLOB_BYTES, f"committed_size {committed} of {BLOB_BYTES}")
@@ -154,7 +110,7 @@ async def a_write_leaves_no_hole(target: Target) -> None:
     data = unique(BLOB_BYTES)
     digest = target.digest(data)
     name = target.write_name(digest)
-    await _break_off(target, name, data[: BLOB_BYTES // 2])
+    await break_off(target, name, data[: BLOB_BYTES // 2])
     with refused():
         beyond = BLOB_BYTES // 2 + 1
         await target.write(name, data[beyond:], offset=beyond)
@@ -169,9 +125,9 @@ async def a_write_leaves_no_hole(target: Target) -> None:
 async def committed_bytes_stay_committed(target: Target) -> None:
     data = unique(BLOB_BYTES)
     name = target.write_name(target.digest(data))
-    await _break_off(target, name, data[: BLOB_BYTES // 2])
-    sizes = [(await _status(target, name))[0] for _ in range(3)]
+    await break_off(target, name, data[: BLOB_BYTES // 2])
+    sizes = [(await status(target, name))[0] for _ in range(3)]
     await target.write(name, data[sizes[-1] :], offset=sizes[-1])
-    if finished := await _known(target, name):
+    if finished := await known(target, name):
         sizes.append(finished[0])
     expect(sizes == sorted(sizes), f"committed sizes one after the other: {sizes}")
