@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import grpc.aio
+from grpc import StatusCode
 
 from conformance import methods
 from conformance.digests import FUNCTIONS, Function
@@ -78,11 +79,13 @@ async def _capabilities(channel: grpc.aio.Channel, address: Address) -> reapi.Se
     request = reapi.GetCapabilitiesRequest(instance_name=address.instance)
     try:
         async with asyncio.timeout(address.connect_seconds):
-            await channel.channel_ready()
             return await asked.call(methods.GET_CAPABILITIES, request, metadata=address.metadata)
     except TimeoutError:
-        raise Unusable(f"{address.server} cannot be reached") from None
+        said = f"does not answer GetCapabilities within {address.connect_seconds:g} s"
+        raise Unusable(f"{address.server} {said}") from None
     except Refused as error:
+        if error.code == StatusCode.UNAVAILABLE:
+            raise Unusable(f"{address.server} cannot be reached: {error.message}") from None
         raise Unusable(f"{address.server} answered GetCapabilities with {error}") from None
 
 

@@ -90,7 +90,11 @@ def chosen(sections: Collection[str] = (), ids: Collection[str] = ()) -> Sequenc
     """
     known = {check.section for check in CHECKS} | {check.id for check in CHECKS}
     if strangers := {*sections, *ids} - known:
-        raise Unknown(f"{', '.join(sorted(strangers))}: no such check or section")
+        sections_there = ", ".join(dict.fromkeys(check.section for check in CHECKS))
+        raise Unknown(
+            f"{', '.join(sorted(strangers))}: no such check or section; there are the sections "
+            f"{sections_there}, and --list names the checks"
+        )
     return [
         check
         for check in CHECKS

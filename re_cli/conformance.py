@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,6 +25,10 @@ _COLOURS = {Ending.PASSED: "green", Ending.FAILED: "red", Ending.SKIPPED: "yello
             Ending.ERROR: "magenta"}  # fmt: skip
 
 
+_HEADER = re.compile("[a-z0-9_.-]+")  # gRPC over HTTP/2, Custom-Metadata
+_HEADER_VALUE = re.compile("[ -~]*")
+
+
 class _Pair(click.ParamType[tuple[str, str]]):
     """KEY=VALUE."""
 
@@ -38,6 +43,33 @@ class _Pair(click.ParamType[tuple[str, str]]):
         return key, rest
 
 
+class _Header(_Pair):
+    """KEY=VALUE, as gRPC takes it: names are written small."""
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        key, rest = super().convert(value, param, ctx)
+        if not _HEADER.fullmatch(key.lower()) or key.lower().endswith("-bin"):
+            self.fail(f"{key!r} is no name of a header of text", param, ctx)
+        if not _HEADER_VALUE.fullmatch(rest):
+            self.fail(f"{key}: its value is not of printable ASCII characters", param, ctx)
+        return key.lower(), rest
+
+
+def _existing(_: click.Context, param: click.Parameter, pid: int | None) -> int | None:
+    if pid is not None and not Path(f"/proc/{pid}").is_dir():
+        raise click.BadParameter(f"there is no process {pid} on this machine", param=param)
+    return pid
+
+
+def _placed(_: click.Context, param: click.Parameter, file: Path | None) -> Path | None:
+    """Find out before the checks run whether their outcomes can be written."""
+    if file is not None and not file.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {file.parent}", param=param)
+    return file
+
+
 @click.command()
 @click.argument("server", required=False, metavar="grpc://HOST:PORT")
 @click.option("--instance", default="", metavar="NAME", help="Instance name.")
@@ -45,7 +77,7 @@ class _Pair(click.ParamType[tuple[str, str]]):
 @click.option("--check", "ids", multiple=True, metavar="ID", help="Run these alone.")
 @click.option("--list", "listing", is_flag=True, help="List the checks, and run none.")
 @click.option("--platform", type=_Pair(), multiple=True, help="Property of every action.")
-@click.option("--header", type=_Pair(), multiple=True, help="Sent with every call.")
+@click.option("--header", type=_Header(), multiple=True, help="Sent with every call.")
 @click.option(
     "--tls-ca",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -65,11 +97,15 @@ class _Pair(click.ParamType[tuple[str, str]]):
     type=int,
     default=None,
     metavar="N",
+    callback=_existing,
     help="Process of the server on this machine: its memory is looked at.",
 )
 @click.option("--strict", is_flag=True, help="Let broken SHOULD and ROBUSTNESS rules count.")
 @click.option(
-    "--junit", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write XML."
+    "--junit",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=_placed,
+    help="Write XML.",
 )
 @json_option
 def command(
@@ -135,18 +171,16 @@ async def _run(address: Address, checks: Sequence[Check], seconds: float) -> lis
         async with connected(address) as target:
             async for outcome in run(checks, target, seconds=seconds):
                 outcomes.append(outcome)
-                if status is not None:
-                    status.update(f"{len(outcomes)} of {len(checks)}: {outcome.check.id}")
+                if status is not None and len(outcomes) < len(checks):
+                    running = checks[len(outcomes)].id
+                    status.update(f"{len(outcomes)} of {len(checks)} done, running {running}")
     return outcomes
 
 
 def _list(checks: Sequence[Check]) -> None:
-    table = Table("check", "level", "rule", "source")
     for check in checks:
-        table.add_row(check.id, check.level, escape(check.rule), escape(check.source))
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(f"{len(checks)} of {len(CHECKS)} checks")
+        click.echo(f"{check.id}  {check.level}\n    {check.rule}  ({check.source})")
+    click.echo(f"{len(checks)} of {len(CHECKS)} checks")
 
 
 def _print(server: str, outcomes: Sequence[Outcome]) -> None:
@@ -158,6 +192,7 @@ def _print(server: str, outcomes: Sequence[Outcome]) -> None:
         if outcome.ending is Ending.SKIPPED:
             console.print(f"[yellow]skipped[/] {outcome.check.id}: {escape(outcome.reason)}")
     console.print(_counted(server, outcomes))
+    console.print(_verdict(outcomes))
 
 
 def _print_failure(console: Console, outcome: Outcome) -> None:
@@ -185,3 +220,18 @@ def _counted(server: str, outcomes: Sequence[Outcome]) -> Table:
         )
         table.add_row(section, *cells)
     return table
+
+
+def _verdict(outcomes: Sequence[Outcome]) -> str:
+    broken = {
+        level: sum(
+            outcome.check.level is level and outcome.ending in {Ending.FAILED, Ending.ERROR}
+            for outcome in outcomes
+        )
+        for level in Level
+    }
+    if not any(broken.values()):
+        return "Every rule that applies is kept."
+    told = ", ".join(f"{count} {level}" for level, count in broken.items() if count)
+    must = "" if broken[Level.MUST] else "; every MUST that applies is kept"
+    return f"Broken: {told}{must}."

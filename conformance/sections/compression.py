@@ -19,7 +19,7 @@ from protos import remote_execution_pb2 as reapi
 
 check = Section("compression", (needs.cache, needs.compression))
 
-AT_ONCE_SECONDS = 10
+AT_ONCE_SECONDS = 5
 SOURCE_UPLOADS = "ContentAddressableStorage, l.246-269"
 
 

@@ -27,7 +27,7 @@ from protos import remote_execution_pb2 as reapi
 
 check = Section("operations", (needs.execution,))
 
-SLOW = "sleep 1.5; echo done"
+SLOW = "sleep 1; echo done"
 AT_ONCE_SECONDS = 8
 
 

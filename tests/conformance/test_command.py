@@ -31,12 +31,20 @@ def test_the_list_has_every_section() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [("nowhere",), ("grpc://127.0.0.1:1", "--section", "none")],
-    ids=["no-address", "no-section"],
+    ("arguments", "told"),
+    [
+        ("nowhere", "is no address"),
+        ("grpc://127.0.0.1:1", "cannot be reached"),
+        ("grpc://127.0.0.1:1 --section none", "there are the sections capabilities, cas"),
+        ("grpc://127.0.0.1:1 --pid 99999999", "no process"),
+        ("grpc://127.0.0.1:1 --junit /no/such/folder/x.xml", "no folder"),
+        ("grpc://127.0.0.1:1 --header Some.Text-bin=x", "no name of a header"),
+    ],
 )
-def test_wrong_usage_ends_with_2(arguments: tuple[str, ...]) -> None:
-    assert call(*arguments, "--timeout", "1").returncode == 2
+def test_wrong_usage_ends_with_2_and_says_what_is_wrong(arguments: str, told: str) -> None:
+    ended = call(*arguments.split())
+    assert ended.returncode == 2
+    assert told in ended.stderr
 
 
 async def test_a_broken_must_ends_with_1_and_is_told_in_every_form(tmp_path: Path) -> None:
@@ -45,6 +53,7 @@ async def test_a_broken_must_ends_with_1_and_is_told_in_every_form(tmp_path: Pat
         ended = await _called(address, "--section", "capabilities", "--junit", str(junit))
         told = await _called(address, "--section", "capabilities", "--json")
     assert ended.returncode == told.returncode == 1
+    assert "Broken: 1 MUST, 1 SHOULD." in ended.stdout
     assert "UNKNOWN is among digest_functions" in ended.stdout
     outcomes = {each["id"]: each["outcome"] for each in json.loads(told.stdout)["checks"]}
     assert outcomes["capabilities.digest_functions_are_named"] == "failed"

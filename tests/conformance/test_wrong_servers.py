@@ -56,9 +56,6 @@ SEEN_BY: Mapping[Fault, set[str]] = {
     Fault.ABSENT_BLOB_FAILS_THE_BATCH: {
         "cas.absent_blobs_fail_one_by_one",
         "cas.a_wrong_size_is_not_read",
-        # They ask about an absent blob too.
-        "cas.nothing_is_compressed_unasked",
-        "cas.what_is_accepted_may_be_compressed",
     },
     Fault.BATCH_LIMIT_NOT_KEPT: {"cas.a_full_batch_can_be_uploaded"},
     Fault.WRITE_OFFSET_NOT_CHECKED: {
