@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from conformance.check import Check
+from conformance.check import MUST, Check, Section
 from conformance.connection import Address, connected
+from conformance.refusal import AnswerLost
 from conformance.running import Ending, run
 from conformance.sections import (
     batch_read,
@@ -18,6 +19,7 @@ from conformance.sections import (
     write,
     write_messages,
 )
+from conformance.target import Target
 from tests.conformance.wrong_server import Fault, wrong_server
 
 MODULES = (capabilities, find_missing, batch_read, read, batch_update, write, write_messages)
@@ -102,3 +104,24 @@ async def test_what_was_said_is_told_where_a_rule_is_broken() -> None:
     assert "ByteStream.Read" in told
     assert "read_offset: 1" in told
     assert "< ReadResponse" in told
+
+
+async def test_a_check_is_run_again_where_the_library_loses_the_answer() -> None:
+    runs: list[Target] = []
+
+    @Section("bytestream")(MUST, "An answer comes.", source="grpc.aio")
+    async def loses_one_answer(target: Target) -> None:
+        runs.append(target)
+        if len(runs) == 1:
+            raise AnswerLost
+
+    @Section("bytestream")(MUST, "An answer comes.", source="grpc.aio")
+    async def loses_every_answer(_: Target) -> None:
+        raise AnswerLost
+
+    async with wrong_server(Fault.NONE) as address, connected(Address(address)) as target:
+        endings = [
+            each.ending async for each in run([loses_one_answer, loses_every_answer], target)
+        ]
+    assert endings == [Ending.PASSED, Ending.ERROR]
+    assert len(runs) == 2
