@@ -67,7 +67,7 @@ class Place:
         segments = tuple(unquote(part) for part in url.raw_path.split("/")[1:])
         raw = uri.split("?", maxsplit=1)[0].split("#", maxsplit=1)[0]
         said_twice = (*segments, *map(unquote, raw.split("/")))
-        rooted = url.raw_path.startswith("/")
+        rooted = url.scheme not in _PORTS or url.raw_path.startswith("/")
         if not rooted or "\\" in raw or any(map(_ambiguous, said_twice)):
             raise InvalidUri(f"{said}: its path can be read in two ways")
         return cls(url, segments)

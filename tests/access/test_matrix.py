@@ -182,6 +182,7 @@ def test_refusals_are_counted_by_method_and_reason_and_logged_without_the_token(
 ) -> None:
     path = "/build.bazel.remote.execution.v2.ActionCache/GetActionResult"
     outcome(peers["nothing"].channel, path, "a")
+    outcome(peers["anonymous"].channel, path, "a")
     refused = 'holdfast_refusals_total{method="ActionCache/GetActionResult",reason="%s"}'
     page = Request(
         f"http://{served.web}/metrics", headers={"Authorization": bearer(tokens.by_name["work"])}

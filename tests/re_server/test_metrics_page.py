@@ -31,6 +31,10 @@ PROMISED = {
     "holdfast_store_quarantined_blobs": ("counter", set()),
     "holdfast_store_refused_writes": ("counter", set()),
     "holdfast_open_writes": ("gauge", set()),
+    "holdfast_calls_in_flight": ("gauge", set()),
+    "holdfast_bytes_in_flight": ("gauge", set()),
+    "holdfast_assets": ("gauge", set()),
+    "holdfast_asset_fetches": ("gauge", set()),
     "holdfast_logs": ("gauge", set()),
     "holdfast_log_bytes": ("gauge", set()),
     "holdfast_action_cache_lookups": ("counter", {"outcome"}),
@@ -64,6 +68,9 @@ LATER = {
     "holdfast_nondeterministic_results",
     "holdfast_canonicalised_files",
     "holdfast_canonicalised_bytes",
+    "holdfast_asset_answers",
+    "holdfast_http_requests",
+    "holdfast_refusals",
 }
 SETTINGS = """
 store.compression = "zstd"
