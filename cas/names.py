@@ -19,12 +19,22 @@ HASH_CHARACTERS = 64  # only functions of this length; others go the ordinary wa
 REMEMBERED_DIGESTS = 20_000  # about 400 bytes each
 _DIGEST = 0x12  # tag of field 2, which stands before each digest with the digest's length
 HASH_FRAME = b"\n@"  # tag and length of Digest.hash; they cannot stand inside a digest
-_FRAME_TAG = bytes((_DIGEST,))
 _FRAME_BYTES = 2  # of a tag and a length
+_FIELD_BYTES = 2  # of a tag and a number of one byte
 _INSTANCE = 0x0A  # tag of field 1
 _ONE_BYTE = 0x7F  # largest number whose varint is one byte
 # The hash, the tag of size_bytes (never left out, as it is for an empty blob), a varint.
 _NAME = re.compile(rb"([0-9a-f]{64}\x10[\x80-\xff]{0,8}[\x00-\x7f])(\x12[\x44-\x4c])?", re.DOTALL)
+# Digests one after the other, each as long as what stands before it says: a request in which a
+# length lies holds other digests, or none, to protobuf.
+_FRAMES = re.compile(
+    rb"(?:\x12(?:%b))*+"
+    % b"|".join(
+        rb"\x%02x\n@.{%d}" % (size + len(HASH_FRAME), size)
+        for size in range(HASH_CHARACTERS + 2, HASH_CHARACTERS + 11)
+    ),
+    re.DOTALL,
+)
 
 
 class Cut(NamedTuple):
@@ -46,15 +56,21 @@ def cut(request: bytes, function_field: int) -> Cut | None:
     that the request holds anything else; it is to be parsed as a message then.
     """
     head, *pieces = request.split(HASH_FRAME)
-    instance = _instance(head[:-2])
+    instance = _instance(head[:-_FRAME_BYTES])
     if not pieces or len(head) < _FRAME_BYTES or instance is None:
         return None
-    last, function = pieces[-1], 0
-    if len(last) > HASH_CHARACTERS + 2 and last[-2] == function_field << 3 and not name_in(last):
-        pieces[-1], function = last[:-2], last[-1]
-    if function > _ONE_BYTE or not _frames_fit(head[-2:], pieces):
+    frames = _FRAMES.match(request, len(head) - _FRAME_BYTES)
+    rest = request[frames.end() :] if frames else b""
+    if not frames or not frames[0] or (rest and not _is_small(rest, function_field)):
         return None
-    return Cut(instance, function, pieces)
+    if rest:
+        pieces[-1] = pieces[-1][: -len(rest)]
+    return Cut(instance, rest[1] if rest else 0, pieces)
+
+
+def _is_small(field: bytes, number: int) -> bool:
+    """Tell whether `field` is that of this number, with a number of one byte, and nothing else."""
+    return len(field) == _FIELD_BYTES and field[0] == number << 3 and field[1] <= _ONE_BYTE
 
 
 def _instance(field: bytes) -> str | None:
@@ -67,21 +83,6 @@ def _instance(field: bytes) -> str | None:
         return field[_FRAME_BYTES:].decode() if len(field) == _FRAME_BYTES + field[1] else None
     except UnicodeDecodeError:
         return None
-
-
-def _frames_fit(first: bytes, pieces: list[bytes]) -> bool:
-    """Tell whether what stands before each digest is the tag and the length of just that digest.
-
-    Otherwise protobuf finds other digests in the request, or none.
-    first: what stands before the first.
-    """
-    *before, last = pieces
-    tag, length = first
-    for piece in before:
-        if tag != _DIGEST or length != len(piece) or length < HASH_CHARACTERS:
-            return False
-        tag, length = piece[-2], piece[-1]
-    return tag == _DIGEST and length == len(last) + _FRAME_BYTES and last[-2:-1] != _FRAME_TAG
 
 
 def name_in(piece: bytes) -> bytes | None:
