@@ -150,7 +150,7 @@ class Bubblewrap(Table, frozen=True, tag_field="kind", tag="bubblewrap"):
                                   "/opt")  # fmt: skip
     """Paths of the host that actions see, read-only. Those that are not there are left out."""
 
-    hidden: tuple[str, ...] = ("/etc/holdfast", "/etc/shadow", "/etc/gshadow", "/etc/ssh")
+    hidden: tuple[str, ...] = ("/etc/holdfast",)
     """Files and folders of the host that actions do not see, though they lie below a path of
     read_only. The folders of worker and store, the configuration, and the files of keys and tokens
     that it names are hidden of themselves."""
