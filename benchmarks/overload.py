@@ -16,6 +16,7 @@ from benchmarks.table import Table
 TIMES = 10
 ENOUGH = 0.95  # of the highest rate: a server that gives it is saturated
 LOOK_SECONDS = 0.5
+EARLY = 20  # looks after which memory should not grow any more: 10 s
 
 Result = TypeVar("Result")
 
@@ -45,10 +46,10 @@ async def _overload(server: Running, size: Size) -> Table:
     }
     highest = max(trial.rate for trial in trials.values())
     clients = min(each for each, trial in trials.items() if trial.rate >= ENOUGH * highest)
-    peak, peak_bytes = await _watched(
+    peak, peak_seen = await _watched(
         server, flood(server.address, clients=clients, seconds=size.trial_seconds)
     )
-    over, over_bytes = await _watched(
+    over, over_seen = await _watched(
         server, flood(server.address, clients=TIMES * clients, seconds=size.seconds)
     )
     table = Table(
@@ -65,19 +66,22 @@ async def _overload(server: Running, size: Size) -> Table:
             "p99, ms",
             "shed",
             "unexplained",
-            "MB, highest",
+            "MB, in the first 10 s",
+            "MB, later",
             "lost",
         ],
     )
-    for name, flooded, most in (
-        (f"{clients} clients", peak, peak_bytes),
-        (f"{TIMES * clients} clients", over, over_bytes),
+    for name, flooded, seen in (
+        (f"{clients} clients", peak, peak_seen),
+        (f"{TIMES * clients} clients", over, over_seen),
     ):
-        table.rows[name] = await _row(server, flooded, most, peak.rate)
+        table.rows[name] = await _row(server, flooded, seen, peak.rate)
     return table
 
 
-async def _row(server: Running, flooded: Answered, most_bytes: int, peak: float) -> list[float]:
+async def _row(
+    server: Running, flooded: Answered, seen: list[int], peak: float
+) -> list[float | None]:
     return [
         flooded.rate,
         flooded.rate / peak,
@@ -85,23 +89,25 @@ async def _row(server: Running, flooded: Answered, most_bytes: int, peak: float)
         flooded.milliseconds(99),
         float(flooded.shed),
         float(flooded.unexplained),
-        most_bytes / 1e6,
+        max(seen[:EARLY]) / 1e6,
+        max(seen[EARLY:]) / 1e6 if seen[EARLY:] else None,
         float(await count_lost(server.address, flooded.kept)),
     ]
 
 
-async def _watched(server: Running, flooding: Coroutine[None, None, Result]) -> tuple[Result, int]:
-    """Return what `flooding` does, and the most memory that the server had meanwhile."""
-    most = 0
+async def _watched(
+    server: Running, flooding: Coroutine[None, None, Result]
+) -> tuple[Result, list[int]]:
+    """Return what `flooding` does, and the memory that the server was seen to have meanwhile."""
+    seen: list[int] = []
 
     async def watch() -> None:
-        nonlocal most
         while True:
-            most = max(most, server.own_bytes())
+            seen.append(server.own_bytes())
             await asyncio.sleep(LOOK_SECONDS)
 
     watching = asyncio.ensure_future(watch())
     try:
-        return await flooding, most
+        return await flooding, seen
     finally:
         watching.cancel()

@@ -65,7 +65,7 @@ def test_encryption_and_verification_are_measured_beside_doing_without(tmp_path:
 
 def test_an_overloaded_server_loses_nothing_that_it_took(tmp_path: Path) -> None:
     (table,) = overload.run(tmp_path, overload.QUICK)
-    assert is_filled(table)
+    assert all(len(cells) == len(table.columns) for cells in table.rows.values())
     lost, unexplained = table.columns.index("lost"), table.columns.index("unexplained")
     assert all(cells[lost] == cells[unexplained] == 0 for cells in table.rows.values())
 
