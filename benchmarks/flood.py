@@ -21,6 +21,7 @@ from grpc_status import rpc_status
 from benchmarks.corpus import BATCH, MIB, new_batch
 from benchmarks.servers import CHANNEL_OPTIONS
 from cas.digest import Digest
+from cas.wire import digest_to
 from protos import (
     bytestream_pb2 as bytestream,
     bytestream_pb2_grpc as bytestream_rpc,
@@ -123,13 +124,13 @@ class _Client:
         return [each.digest for each in answer.responses]
 
     async def _question(self) -> list[reapi.Digest]:
-        digests = [_digest(os.urandom(16)) for _ in range(BATCH)]
+        digests = [digest_to(Digest.of(os.urandom(16))) for _ in range(BATCH)]
         request = reapi.FindMissingBlobsRequest(blob_digests=digests)
         await self._blobs.FindMissingBlobs(request, timeout=CALL_SECONDS)
         return []
 
     async def _look_up(self) -> list[reapi.Digest]:
-        request = reapi.GetActionResultRequest(action_digest=_digest(os.urandom(16)))
+        request = reapi.GetActionResultRequest(action_digest=digest_to(Digest.of(os.urandom(16))))
         try:
             await self._results.GetActionResult(request, timeout=CALL_SECONDS)
         except grpc.aio.AioRpcError as error:
@@ -139,7 +140,7 @@ class _Client:
 
     async def _stream(self) -> list[reapi.Digest]:
         data = os.urandom(16) + bytes(MIB - 16)
-        digest = _digest(data)
+        digest = digest_to(Digest.of(data))
         await self._streams.Write(_writes(digest, data), timeout=CALL_SECONDS)
         return [digest]
 
@@ -181,11 +182,6 @@ def _asked_to_wait(error: grpc.aio.AioRpcError) -> float | None:
         if detail.Unpack(info):
             return float(info.retry_delay.ToTimedelta().total_seconds())
     return None
-
-
-def _digest(data: bytes) -> reapi.Digest:
-    named = Digest.of(data)
-    return reapi.Digest(hash=named.hash, size_bytes=named.size)
 
 
 async def _writes(digest: reapi.Digest, data: bytes) -> AsyncIterator[bytestream.WriteRequest]:

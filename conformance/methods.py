@@ -73,7 +73,6 @@ WAIT_EXECUTION = Serving(f"{_V2}.Execution/WaitExecution", operations_pb2.Operat
 
 _OPERATIONS = "/google.longrunning.Operations"
 GET_OPERATION = Unary(f"{_OPERATIONS}/GetOperation", operations_pb2.Operation)
-LIST_OPERATIONS = Unary(f"{_OPERATIONS}/ListOperations", operations_pb2.ListOperationsResponse)
 CANCEL_OPERATION = Unary(f"{_OPERATIONS}/CancelOperation", Empty)
 
 FETCH_BLOB = Unary(f"{_ASSET}.Fetch/FetchBlob", asset.FetchBlobResponse)
